@@ -1,0 +1,212 @@
+//! The journal's vocabulary: everything that ever happened, as it stays readable for ever.
+//!
+//! A payload is the JSON of one variant's fields. A changed shape is a new `schema` number with a reader for the old
+//! one, never a changed meaning: golden files of every released shape are read back in tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::{Answer, Class, Failure, millis};
+use super::council::{Council, Seat};
+use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
+use super::task::TaskSpec;
+use super::verdict::{MissingSeat, Verdict};
+
+/// Everything later prompts and a resume need: a resume uses only this.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub run: RunId,
+    pub spec: Arc<TaskSpec>,
+    /// In seat order; the ring runs over it.
+    pub seats: Vec<Seat>,
+    /// Review rounds to hold; 0 = none.
+    pub rounds: u8,
+    /// `num_agents` asked for more than there are.
+    #[serde(default)]
+    pub clamped: bool,
+    /// The part of every prompt that all agents share, byte for byte.
+    pub prefix: Arc<str>,
+    pub prompts_hash: Arc<str>,
+    pub policy_hash: Arc<str>,
+    /// Nonces, seeds and temperatures derive from it and the call id.
+    pub salt: u64,
+    /// 16 hex digits.
+    pub execution_id: Arc<str>,
+    /// Running time for the whole deliberation, and for one call.
+    #[serde(rename = "deadline_ms", with = "millis")]
+    pub deadline: Duration,
+    #[serde(rename = "call_timeout_ms", with = "millis")]
+    pub call_timeout: Duration,
+    /// Finished calls of this earlier run are taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<u32>,
+}
+
+/// How a task's run ended, as its final event says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFailure {
+    pub run: u32,
+    pub class: Class,
+    pub message: Arc<str>,
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $kind:ident $body:tt)*) => {
+        events!(@enum [] $($(#[$doc])* $kind $body)*);
+
+        impl Event {
+            /// The name that stands in the journal's `type` column.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind { .. } => stringify!($kind),)* }
+            }
+
+            /// Every name there is, in the order of a task's life.
+            pub const KINDS: &'static [&'static str] = &[$(stringify!($kind)),*];
+        }
+    };
+    (@enum [$($done:tt)*]) => {
+        /// One thing that happened. Names are past, the subject first.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "payload")]
+        pub enum Event { $($done)* }
+    };
+    (@enum [$($done:tt)*] $(#[$doc:meta])* $kind:ident $body:tt $($rest:tt)*) => {
+        events!(@enum [$($done)* $(#[$doc])* $kind $body,] $($rest)*);
+    };
+}
+
+events! {
+    /// `task/<id>`: admitted; from here on it ends in exactly one final event per run.
+    TaskAccepted {
+        task: TaskId,
+        content_hash: Arc<str>,
+        /// Whether the client can find the task again; without, it ends with its last client.
+        keyed: bool,
+        spec: Arc<TaskSpec>,
+    }
+    /// `task/<id>`: run 2 and later.
+    TaskRetried { run: u32 }
+    /// `task/<id>`, final.
+    TaskCompleted {
+        run: u32,
+        winner: AgentId,
+        #[serde(rename = "duration_ms", with = "millis")]
+        duration: Duration,
+    }
+    /// `task/<id>`, final.
+    TaskFailed(TaskFailure)
+    /// `task/<id>`, final.
+    TaskCancelled { run: u32, reason: Arc<str> }
+    /// `deliberation/<task>/<run>`: the first of its stream.
+    DeliberationStarted(Arc<Plan>)
+    /// A model call finished. It is here before anything uses it.
+    CallAnswered { call: CallId, answer: Answer }
+    /// A call brought nothing: its seat is missing in that wave.
+    CallFailed { call: CallId, failure: Failure }
+    /// A wave was closed before all its seats had answered.
+    WaveClosed { wave: Wave, missing: Vec<MissingSeat> }
+    /// `deliberation/…`, last.
+    VerdictReached(Arc<Verdict>)
+    /// `deliberation/…`, last: no verdict, and why.
+    DeliberationFailed { class: Class, message: Arc<str>, missing: Vec<MissingSeat> }
+    /// `deliberation/…`, last.
+    DeliberationCancelled { reason: Arc<str> }
+    /// `council/<ROLE>`: created, or created anew after it was deleted.
+    CouncilCreated(Council)
+    /// `council/<ROLE>`.
+    CouncilDeleted { role: Role }
+    /// `council/<ROLE>`: an agent registered, or registered anew.
+    SeatJoined { seat: Seat }
+    /// `council/<ROLE>`.
+    SeatLeft { agent: AgentId }
+    /// `council/<ROLE>`: it crashed too often; `council resume` or a restart of the daemon takes it back.
+    RoleParked { reason: Arc<str> }
+    /// `council/<ROLE>`.
+    RoleResumed {}
+    /// `prompts/<hash>`: the templates as they were, so that a resume renders what the start would have.
+    PromptsAdopted { hash: Arc<str>, sources: Vec<(Arc<str>, Arc<str>)> }
+}
+
+/// The shape that [`Event::encode`] writes today.
+pub const SCHEMA: u32 = 1;
+
+/// A stored event that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("event of type {kind}, schema {schema}, cannot be read")]
+pub struct UnreadableEvent {
+    pub kind: String,
+    pub schema: u32,
+    #[source]
+    pub source: Option<serde_json::Error>,
+}
+
+impl Event {
+    /// The payload as stored: JSON without the type.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        match self {
+            Self::TaskFailed(body) => serde_json::to_vec(body),
+            Self::DeliberationStarted(body) => serde_json::to_vec(body),
+            Self::VerdictReached(body) => serde_json::to_vec(body),
+            Self::CouncilCreated(body) => serde_json::to_vec(body),
+            Self::CallAnswered { call, answer } => serde_json::to_vec(&CallAnsweredBody { call, answer }),
+            other => payload_of(other),
+        }
+    }
+
+    /// Reads a stored payload.
+    pub fn decode(kind: &str, schema: u32, payload: &[u8]) -> Result<Self, UnreadableEvent> {
+        let unreadable = |source| UnreadableEvent { kind: kind.to_owned(), schema, source };
+        if schema > SCHEMA || !Self::KINDS.contains(&kind) {
+            return Err(unreadable(None));
+        }
+        let raw: &serde_json::value::RawValue =
+            serde_json::from_slice(payload).map_err(|source| unreadable(Some(source)))?;
+        let whole = format!("{{\"type\":\"{kind}\",\"payload\":{}}}", raw.get());
+        serde_json::from_str(&whole).map_err(|source| unreadable(Some(source)))
+    }
+
+    /// Whether it ends a task's run.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::TaskCompleted { .. } | Self::TaskFailed(_) | Self::TaskCancelled { .. })
+    }
+}
+
+/// The hot one is written without a detour through a value.
+#[derive(Serialize)]
+struct CallAnsweredBody<'a> {
+    call: &'a CallId,
+    answer: &'a Answer,
+}
+
+fn payload_of(event: &Event) -> Result<Vec<u8>, serde_json::Error> {
+    let mut whole = serde_json::to_value(event)?;
+    serde_json::to_vec(&whole["payload"].take())
+}
+
+/// An event to append; its place in the stream comes from the batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    pub id: EventId,
+    pub at: Timestamp,
+    /// What it belongs to, carried through from the first cause; mostly the task id.
+    pub correlation: Option<Arc<str>>,
+    /// The event that caused it.
+    pub causation: Option<EventId>,
+    pub event: Event,
+}
+
+/// An event as the journal holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Place in the whole journal, from 1, growing, gaps allowed.
+    pub seq: u64,
+    pub stream: StreamId,
+    /// Place in its stream, from 1, without gaps.
+    pub version: u64,
+    pub schema: u32,
+    pub event: NewEvent,
+}

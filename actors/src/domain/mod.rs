@@ -1,0 +1,10 @@
+//! Plain data of the field: tasks, councils, answers, checks, verdicts, events. Invalid values cannot be built.
+
+pub mod answer;
+pub mod check;
+pub mod council;
+pub mod event;
+pub mod id;
+pub mod problem;
+pub mod task;
+pub mod verdict;

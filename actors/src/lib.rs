@@ -1,0 +1,4 @@
+//! The actor system of Moothall: councils deliberate, everything that happened is in the journal first.
+
+pub mod domain;
+pub mod ports;

@@ -1,0 +1,203 @@
+//! The journal: an append-only, ordered log. What it acknowledged is on disk.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::council::Council;
+use crate::domain::event::{NewEvent, Recorded};
+use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
+use crate::domain::task::TaskKind;
+
+/// Events for one stream, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append {
+    pub stream: StreamId,
+    /// The stream's version before the first of them; 0 = a new stream.
+    pub expected_version: u64,
+    pub events: Vec<NewEvent>,
+}
+
+/// What is written together or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub appends: Vec<Append>,
+}
+
+impl Batch {
+    #[must_use]
+    pub fn one(stream: StreamId, expected_version: u64, events: Vec<NewEvent>) -> Self {
+        Self { appends: vec![Append { stream, expected_version, events }] }
+    }
+}
+
+/// A batch is durable; its first event's place in the journal (0 = an empty batch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub first_seq: u64,
+}
+
+/// Why a batch was not written; nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else wrote the stream first.
+    #[error("stream {stream} is at version {actual}, not {expected}")]
+    Conflict { stream: StreamId, expected: u64, actual: u64 },
+    /// Too much waits to be written; come back then.
+    #[error("the journal has too much to write")]
+    Busy { retry_after: Duration },
+    /// Events up to `first_kept` were pruned.
+    #[error("events before {first_kept} were pruned")]
+    Pruned { first_kept: u64 },
+    /// The store cannot be read or written; the daemon says so and ends.
+    #[error("the journal cannot be used: {0}")]
+    Unusable(Arc<str>),
+    /// The writer has ended.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Told once when a batch is durable or refused. Dropped untold, it tells [`JournalError::Closed`].
+pub struct Ack(Option<Box<dyn FnOnce(Result<Committed, JournalError>) + Send>>);
+
+impl Ack {
+    /// `tell` runs on the writer's thread: it hands the news on and returns.
+    pub fn new(tell: impl FnOnce(Result<Committed, JournalError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(tell)))
+    }
+
+    pub fn tell(mut self, result: Result<Committed, JournalError>) {
+        if let Some(tell) = self.0.take() {
+            tell(result);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell(Err(JournalError::Closed));
+        }
+    }
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ack")
+    }
+}
+
+/// Where a task stands, as the store's projection of its events says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskStatus {
+    /// Accepted or retried, and not ended.
+    Open,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// One row of the projection of `task/…` streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    pub task: TaskId,
+    pub role: Role,
+    pub kind: TaskKind,
+    pub status: TaskStatus,
+    pub run: u32,
+    pub keyed: bool,
+    pub content_hash: Arc<str>,
+    /// Version of `task/<id>`.
+    pub version: u64,
+    pub story_id: Option<Arc<str>>,
+    /// Of the last run, when it completed.
+    pub winner: Option<AgentId>,
+    /// Of the last run, when it failed (class name, then message) or was cancelled (reason).
+    pub error: Option<Arc<str>>,
+    pub duration: Option<Duration>,
+    pub accepted_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Which tasks to list; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct TaskQuery {
+    pub status: Option<TaskStatus>,
+    pub role: Option<Role>,
+    pub story_id: Option<String>,
+    /// Only those accepted before this one was.
+    pub before: Option<TaskId>,
+    pub limit: usize,
+}
+
+/// What a start needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Oldest first.
+    pub open_tasks: Vec<TaskRow>,
+    /// With the version of each stream.
+    pub councils: Vec<(Council, u64)>,
+    /// Finished (completed) tasks per role and kind, with the sum of their durations.
+    pub finished: Vec<(Role, TaskKind, u64, Duration)>,
+}
+
+/// Sizes of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub events: u64,
+    pub streams: u64,
+    pub tasks: u64,
+    pub open_tasks: u64,
+    pub bytes: u64,
+}
+
+/// Whether it can be written now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalHealth {
+    Writable,
+    /// Waiting for room or a device; it retries every second. Admission is closed meanwhile.
+    Stalled {
+        why: Arc<str>,
+    },
+    /// The writer is gone for good: the process must end with this exit code.
+    Lost {
+        why: Arc<str>,
+        exit_code: u8,
+    },
+}
+
+/// The journal. Batches are written in the order of the calls to `submit`.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Hands a batch to the writer and returns at once; never blocks. When the bounded queue is full, `ack` is told
+    /// `Busy` before this returns. A batch whose event ids are all there already is acknowledged again, unchanged.
+    fn submit(&self, batch: Batch, ack: Ack);
+
+    /// Reads one stream in order, from `after_version` (exclusive).
+    async fn stream(&self, stream: &StreamId, after_version: u64, limit: usize) -> Result<Vec<Recorded>, JournalError>;
+
+    /// Reads all streams in order, from `after_seq` (exclusive).
+    async fn read(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError>;
+
+    async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError>;
+
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError>;
+
+    /// Read once, before anything is written.
+    async fn recovery(&self) -> Result<Recovery, JournalError>;
+
+    async fn stats(&self) -> Result<JournalStats, JournalError>;
+
+    fn health(&self) -> JournalHealth;
+
+    /// Writes a batch and waits until it is durable.
+    async fn commit(&self, batch: Batch) -> Result<Committed, JournalError> {
+        let (told, answer) = tokio::sync::oneshot::channel();
+        self.submit(batch, Ack::new(move |result| drop(told.send(result))));
+        answer.await.unwrap_or(Err(JournalError::Closed))
+    }
+}

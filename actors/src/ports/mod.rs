@@ -1,0 +1,26 @@
+//! What the actor system needs from the world: one object-safe trait and one classed error each.
+
+mod checks;
+mod clock;
+mod journal;
+mod model;
+
+use std::sync::Arc;
+
+pub use checks::Checks;
+pub use clock::{Clock, IdSource};
+pub use journal::{
+    Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    TaskStatus,
+};
+pub use model::{AnswerForm, Model, ModelCall};
+
+/// All of them, as handed to [`crate::System::start`].
+#[derive(Clone)]
+pub struct Ports {
+    pub model: Arc<dyn Model>,
+    pub checks: Arc<dyn Checks>,
+    pub journal: Arc<dyn Journal>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn IdSource>,
+}

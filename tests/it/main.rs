@@ -1,1 +1,8 @@
-fn main() {}
+//! One test binary: adapters against real servers, and the real daemon.
+
+mod checks;
+mod config;
+mod sim;
+mod store;
+mod vllm;
+mod wire;

@@ -1,0 +1,1 @@
+//! The composition root: wires every adapter to the actor system, top to bottom.

@@ -1,0 +1,1 @@
+//! Configuration: parsed raw, checked whole, then meant.

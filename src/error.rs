@@ -1,0 +1,1 @@
+//! One table from classed errors to gRPC codes, HTTP codes and exit codes.

@@ -1,0 +1,1 @@
+//! Model servers that speak the OpenAI-compatible protocol, such as vLLM.

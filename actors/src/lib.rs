@@ -1,4 +1,7 @@
 //! The actor system of Moothall: councils deliberate, everything that happened is in the journal first.
 
 pub mod domain;
+pub mod error;
 pub mod ports;
+pub mod progress;
+pub mod view;

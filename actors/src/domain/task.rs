@@ -26,7 +26,7 @@ pub const MAX_ROUNDS: u8 = 8;
 pub const MAX_TIMEOUT_SECONDS: i32 = 86_400;
 
 /// Which call started the task. Streams and backlog reviews count as `Deliberate`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskKind {
     Deliberate,

@@ -1,7 +1,29 @@
 //! The actor system of Moothall: councils deliberate, everything that happened is in the journal first.
+//!
+//! The way of a task through these folders: [`gate`] admits it, its [`council`] seats it, a [`deliberation`] works on it,
+//! each seat's [`agent`] makes the calls, and the [`supervisor`]s bring back whatever dies. [`System`] is the door for
+//! adapters; [`ports`] is what the world must provide.
 
+mod agent;
+mod attached;
+mod council;
+mod deliberation;
 pub mod domain;
 pub mod error;
+mod gate;
 pub mod ports;
 pub mod progress;
+mod running;
+mod status;
+mod supervisor;
+mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod view;
+mod world;
+
+pub use attached::{Attached, Hold};
+pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
+pub use supervisor::policy;
+pub use system::{CouncilDraft, StartError, System};
+pub use world::{Fault, Settings};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::council::{Council, Seat};
-use crate::domain::id::{AgentId, Role, TaskId};
+use crate::domain::id::{Role, TaskId};
 use crate::domain::task::TaskKind;
 use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
@@ -151,6 +151,4 @@ pub struct ActorNode {
 pub struct Drained {
     /// Runs still open: they go on at the next start.
     pub open: Vec<TaskId>,
-    /// Agents that had to be killed.
-    pub killed: Vec<AgentId>,
 }

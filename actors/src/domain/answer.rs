@@ -73,6 +73,14 @@ pub enum Class {
     Internal,
 }
 
+impl Class {
+    /// Whether the same work may succeed when it is tried again later, with nothing mended.
+    #[must_use]
+    pub fn may_heal(self) -> bool {
+        matches!(self, Self::Transient | Self::Busy | Self::TimedOut | Self::Gone)
+    }
+}
+
 /// A call that brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]

@@ -30,6 +30,9 @@ pub struct Plan {
     pub prefix: Arc<str>,
     pub prompts_hash: Arc<str>,
     pub policy_hash: Arc<str>,
+    /// Critiques carry `response_format`: only then is broken JSON asked again.
+    #[serde(default)]
+    pub structured: bool,
     /// Nonces, seeds and temperatures derive from it and the call id.
     pub salt: u64,
     /// 16 hex digits.
@@ -39,9 +42,6 @@ pub struct Plan {
     pub deadline: Duration,
     #[serde(rename = "call_timeout_ms", with = "millis")]
     pub call_timeout: Duration,
-    /// Finished calls of this earlier run are taken over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reuses: Option<u32>,
 }
 
 /// How a task's run ended, as its final event says.
@@ -102,6 +102,8 @@ events! {
     TaskCancelled { run: u32, reason: Arc<str> }
     /// `deliberation/<task>/<run>`: the first of its stream.
     DeliberationStarted(Arc<Plan>)
+    /// Taken up again after a crash or restart; the time before it counts as down.
+    DeliberationResumed {}
     /// A model call finished. It is here before anything uses it.
     CallAnswered { call: CallId, answer: Answer }
     /// A call brought nothing: its seat is missing in that wave.

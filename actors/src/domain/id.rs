@@ -43,7 +43,7 @@ text_id! {
     TaskId
 }
 text_id! {
-    /// One agent, unique over all councils. Same form as [`TaskId`].
+    /// One agent, unique in its council. Same form as [`TaskId`].
     AgentId
 }
 text_id! {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::council::Council;
-use crate::domain::event::{NewEvent, Recorded};
+use crate::domain::event::{NewEvent, Recorded, TaskFailure};
 use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::task::TaskKind;
 
@@ -59,8 +59,10 @@ pub enum JournalError {
     Closed,
 }
 
+type Tell = Box<dyn FnOnce(Result<Committed, JournalError>) + Send>;
+
 /// Told once when a batch is durable or refused. Dropped untold, it tells [`JournalError::Closed`].
-pub struct Ack(Option<Box<dyn FnOnce(Result<Committed, JournalError>) + Send>>);
+pub struct Ack(Option<Tell>);
 
 impl Ack {
     /// `tell` runs on the writer's thread: it hands the news on and returns.
@@ -114,11 +116,23 @@ pub struct TaskRow {
     pub story_id: Option<Arc<str>>,
     /// Of the last run, when it completed.
     pub winner: Option<AgentId>,
-    /// Of the last run, when it failed (class name, then message) or was cancelled (reason).
+    /// Of the last run, when it failed (`class: message`, the class by its name in the journal) or was cancelled (the
+    /// reason).
     pub error: Option<Arc<str>>,
     pub duration: Option<Duration>,
     pub accepted_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+}
+
+impl TaskRow {
+    /// Why the last run failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<TaskFailure> {
+        let error = self.error.as_deref().filter(|_| self.status == TaskStatus::Failed)?;
+        let (class, message) = error.split_once(": ")?;
+        let class = serde_json::from_value(class.into()).ok()?;
+        Some(TaskFailure { run: self.run, class, message: message.into() })
+    }
 }
 
 /// Which tasks to list; newest first.
@@ -199,5 +213,21 @@ pub trait Journal: Send + Sync + 'static {
         let (told, answer) = tokio::sync::oneshot::channel();
         self.submit(batch, Ack::new(move |result| drop(told.send(result))));
         answer.await.unwrap_or(Err(JournalError::Closed))
+    }
+}
+
+/// Events of one stream read at once.
+const PAGE: usize = 512;
+
+/// Reads one stream to its end.
+pub async fn whole_stream(journal: &dyn Journal, stream: &StreamId) -> Result<Vec<Recorded>, JournalError> {
+    let mut events: Vec<Recorded> = Vec::new();
+    loop {
+        let page = journal.stream(stream, events.last().map_or(0, |last| last.version), PAGE).await?;
+        let ended = page.len() < PAGE;
+        events.extend(page);
+        if ended {
+            return Ok(events);
+        }
     }
 }

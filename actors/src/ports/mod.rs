@@ -11,7 +11,7 @@ pub use checks::Checks;
 pub use clock::{Clock, IdSource};
 pub use journal::{
     Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
-    TaskStatus,
+    TaskStatus, whole_stream,
 };
 pub use model::{AnswerForm, Model, ModelCall};
 

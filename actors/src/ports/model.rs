@@ -50,12 +50,12 @@ impl ModelCall {
     }
 }
 
-/// Whether a critique is asked for with `response_format`: only then is broken JSON asked again.
+/// A model, or many behind one door.
 #[async_trait]
 pub trait Model: Send + Sync + 'static {
     /// Completes one call. Dropping the future closes its connection, so that the server stops generating.
     async fn complete(&self, call: &ModelCall) -> Result<Answer, Failure>;
 
-    /// Whether calls of this form carry `response_format`.
+    /// Whether calls of this form carry `response_format`: only then is broken JSON asked again.
     fn structured(&self, form: AnswerForm) -> bool;
 }

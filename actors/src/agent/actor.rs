@@ -1,0 +1,130 @@
+//! The glue: messages become inputs, effects become tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::message::{Message, Reply};
+use super::state::{Effect, Input, State, Ticket};
+use crate::domain::answer::{Class, Failure};
+use crate::ports::{Model, ModelCall};
+
+/// When to ask a full agent again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+pub(crate) struct Agent;
+
+/// What an agent works with.
+pub(crate) struct Arguments {
+    pub(crate) model: Arc<dyn Model>,
+    /// Calls at once.
+    pub(crate) limit: usize,
+    pub(crate) in_flight: Arc<AtomicU32>,
+    pub(crate) heartbeat: Arc<AtomicU64>,
+}
+
+pub(crate) struct Live {
+    arguments: Arguments,
+    state: State,
+    waiting: BTreeMap<Ticket, (Box<ModelCall>, Reply)>,
+    started: BTreeMap<Ticket, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Actor for Agent {
+    type Msg = Message;
+    type State = Live;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
+        let state = State::new(arguments.limit);
+        Ok(Live { arguments, state, waiting: BTreeMap::new(), started: BTreeMap::new(), tasks: JoinSet::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        live: &mut Live,
+    ) -> Result<(), ActorProcessingErr> {
+        while live.tasks.try_join_next().is_some() {}
+        match message {
+            Message::Ask { call, reply } => live.ask(&myself, call, reply),
+            Message::Withdraw { run } => live.step(&myself, Input::Withdrawn { run }),
+            Message::Ended { ticket } => {
+                live.started.remove(&ticket);
+                live.step(&myself, Input::Ended { ticket });
+            }
+            Message::Ping { beat } => live.arguments.heartbeat.store(beat, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, live: &mut Live) -> Result<(), ActorProcessingErr> {
+        live.arguments.in_flight.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Live {
+    fn ask(&mut self, myself: &ActorRef<Message>, call: Box<ModelCall>, reply: Reply) {
+        let run = call.id.run.clone();
+        self.waiting.insert(self.state.next_ticket(), (call, reply));
+        self.step(myself, Input::Asked { run });
+    }
+
+    fn step(&mut self, myself: &ActorRef<Message>, input: Input) {
+        for effect in self.state.step(input) {
+            match effect {
+                Effect::Start(ticket) => self.start(myself, ticket),
+                Effect::Keep(_) => {}
+                Effect::Refuse(ticket) => self.refuse(ticket),
+                Effect::Abort(ticket) => self.abort(ticket),
+            }
+        }
+        let in_flight = u32::try_from(self.state.in_flight()).unwrap_or(u32::MAX);
+        self.arguments.in_flight.store(in_flight, Ordering::Relaxed);
+    }
+
+    fn start(&mut self, myself: &ActorRef<Message>, ticket: Ticket) {
+        let Some((call, reply)) = self.waiting.remove(&ticket) else { return };
+        let model = self.arguments.model.clone();
+        let ended = Ended { agent: myself.clone(), ticket };
+        let task = self.tasks.spawn(async move {
+            let _ended = ended;
+            let result = model.complete(&call).await;
+            reply.tell(result);
+        });
+        self.started.insert(ticket, task);
+    }
+
+    fn refuse(&mut self, ticket: Ticket) {
+        if let Some((_, reply)) = self.waiting.remove(&ticket) {
+            let failure = Failure::new(Class::Busy, "too many calls wait at this agent");
+            reply.tell(Err(Failure { retry_after: Some(RETRY_AFTER), ..failure }));
+        }
+    }
+
+    fn abort(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+        if let Some(task) = self.started.remove(&ticket) {
+            task.abort();
+        }
+    }
+}
+
+/// Says that a call task is over, also when it panicked or was aborted.
+struct Ended {
+    agent: ActorRef<Message>,
+    ticket: Ticket,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.agent.cast(Message::Ended { ticket: self.ticket }));
+    }
+}

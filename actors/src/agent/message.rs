@@ -1,0 +1,83 @@
+//! What an agent is told, and by whom.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ractor::ActorRef;
+
+use super::state::Ticket;
+use crate::deliberation;
+use crate::domain::answer::{Answer, Class, Failure};
+use crate::domain::id::{CallId, RunId};
+use crate::ports::ModelCall;
+
+/// An agent's mailbox.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// From a deliberation. Answered through `reply`, whatever happens; an unanswered one would leave its wave open
+    /// until the deadline.
+    Ask { call: Box<ModelCall>, reply: Reply },
+    /// From a deliberation that needs no answers any more. Nobody waits for this.
+    Withdraw { run: RunId },
+    /// From the agent's own call tasks: one is over.
+    Ended { ticket: Ticket },
+    /// From the supervisor, which restarts an agent that does not echo in time.
+    Ping { beat: u64 },
+}
+
+/// The way to an agent. Bounded by the permits of the deliberations that use it.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    pub(crate) actor: ActorRef<Message>,
+    pub(crate) in_flight: Arc<AtomicU32>,
+}
+
+impl Handle {
+    /// Asks for one call. A dead agent drops the reply, which says so.
+    pub(crate) fn ask(&self, call: ModelCall, reply: Reply) {
+        drop(self.actor.cast(Message::Ask { call: Box::new(call), reply }));
+    }
+
+    pub(crate) fn withdraw(&self, run: &RunId) {
+        drop(self.actor.cast(Message::Withdraw { run: run.clone() }));
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// The promise of an answer: told once, or it tells `Gone` when dropped.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    to: ActorRef<deliberation::Message>,
+    call: Option<CallId>,
+}
+
+impl Reply {
+    pub(crate) fn new(to: ActorRef<deliberation::Message>, call: CallId) -> Self {
+        Self { to, call: Some(call) }
+    }
+
+    pub(crate) fn tell(mut self, result: Result<Answer, Failure>) {
+        if let Some(call) = self.call.take() {
+            self.send(call, result);
+        }
+    }
+
+    fn send(&self, call: CallId, result: Result<Answer, Failure>) {
+        let input = match result {
+            Ok(answer) => deliberation::Input::Answered { call, answer },
+            Err(failure) => deliberation::Input::Failed { call, failure },
+        };
+        drop(self.to.cast(deliberation::Message::Input(input)));
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.send(call, Err(Failure::new(Class::Gone, "the agent stopped before it answered")));
+        }
+    }
+}

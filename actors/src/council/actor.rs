@@ -1,0 +1,224 @@
+//! The glue: changes become events, tasks become plans.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::task::JoinSet;
+
+use super::message::{Change, Message, Reply};
+use super::state::{self, MOST_WAITING};
+use crate::domain::answer::Class;
+use crate::domain::council::Council;
+use crate::domain::event::{Event, NewEvent, Plan};
+use crate::domain::id::{Role, StreamId};
+use crate::error::SystemError;
+use crate::ports::{Ack, AnswerForm, Batch, Committed, JournalError, whole_stream};
+use crate::running::Running;
+use crate::supervisor::{DeliberationsMessage, RoleMessage};
+use crate::world::World;
+
+pub(crate) struct CouncilActor;
+
+pub(crate) struct Arguments {
+    pub(crate) world: Arc<World>,
+    pub(crate) role: Role,
+    pub(crate) supervisor: ActorRef<RoleMessage>,
+    pub(crate) heartbeat: Arc<AtomicU64>,
+}
+
+pub(crate) struct Live {
+    arguments: Arguments,
+    /// `None` while it is being read.
+    council: Option<(Council, u64)>,
+    /// The change that is being written.
+    writing: Option<(Event, Reply)>,
+    waiting: VecDeque<(Change, Reply)>,
+    /// Runs that came while the stream was being read.
+    early: Vec<(Arc<Running>, bool)>,
+    tasks: JoinSet<()>,
+}
+
+impl Actor for CouncilActor {
+    type Msg = Message;
+    type State = Live;
+    type Arguments = Arguments;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
+        let (waiting, early, tasks) = (VecDeque::new(), Vec::new(), JoinSet::new());
+        let mut live = Live { arguments, council: None, writing: None, waiting, early, tasks };
+        live.read(&myself);
+        Ok(live)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        live: &mut Live,
+    ) -> Result<(), ActorProcessingErr> {
+        while live.tasks.try_join_next().is_some() {}
+        match message {
+            Message::Start { running, fresh } => live.start(running, fresh),
+            Message::Change { change, reply } => live.change(&myself, change, reply),
+            Message::Loaded(loaded) => live.loaded(&myself, loaded?),
+            Message::Written(result) => live.written(&myself, result)?,
+            Message::Ping { beat } => live.arguments.heartbeat.store(beat, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    fn read(&mut self, myself: &ActorRef<Message>) {
+        self.council = None;
+        let (world, role, myself) = (self.arguments.world.clone(), self.arguments.role.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            let folded = whole_stream(&*world.ports.journal, &StreamId::council(&role)).await.map(|events| {
+                let version = events.last().map_or(0, |last| last.version);
+                let council = events.iter().fold(None, |council, event| Council::fold(council, &event.event.event));
+                council.map(|council| (council, version))
+            });
+            drop(myself.cast(Message::Loaded(folded)));
+        });
+    }
+
+    fn loaded(&mut self, myself: &ActorRef<Message>, folded: Option<(Council, u64)>) {
+        let Some((council, version)) = folded else { return };
+        self.publish(&council, version, myself);
+        self.council = Some((council, version));
+        for (running, fresh) in std::mem::take(&mut self.early) {
+            self.start(running, fresh);
+        }
+        self.next_change(myself);
+    }
+
+    fn publish(&self, council: &Council, version: u64, myself: &ActorRef<Message>) {
+        if let Some(mut entry) = self.arguments.world.registry.councils.get_mut(&council.role) {
+            entry.council = Arc::new(council.clone());
+            entry.version = version;
+            entry.actor = Some(myself.clone());
+        }
+    }
+
+    fn start(&mut self, running: Arc<Running>, fresh: bool) {
+        let Some((council, _)) = &self.council else { return self.early.push((running, fresh)) };
+        let plan = match self.plan(council, &running) {
+            Ok(plan) => Some(Arc::new(plan)),
+            Err(message) if fresh => return self.refuse(&running, message),
+            Err(_) => None,
+        };
+        self.tell_deliberations(DeliberationsMessage::Start { running, plan, fresh });
+    }
+
+    fn refuse(&self, running: &Arc<Running>, message: Arc<str>) {
+        let running = running.clone();
+        self.tell_deliberations(DeliberationsMessage::Refuse { running, class: Class::Transient, message });
+    }
+
+    /// A supervisor that is just restarting finds open runs by itself.
+    fn tell_deliberations(&self, message: DeliberationsMessage) {
+        if let Some(deliberations) = self.arguments.world.registry.deliberations.get(&self.arguments.role) {
+            drop(deliberations.cast(message));
+        }
+    }
+
+    fn plan(&self, council: &Council, running: &Running) -> Result<Plan, Arc<str>> {
+        let world = &self.arguments.world;
+        let settings = &world.settings;
+        let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
+        let seating = state::seating(council, &running.spec, settings.temperature, ready)
+            .ok_or_else(|| state::nobody_ready(council))?;
+        let prefix = world.prompts.shared(&running.spec).map_err(|error| Arc::from(error.to_string()))?;
+        let deadline = running.spec.timeout.unwrap_or(settings.deadline);
+        Ok(Plan {
+            run: running.run.clone(),
+            spec: running.spec.clone(),
+            seats: seating.seats,
+            rounds: seating.rounds,
+            clamped: seating.clamped,
+            prefix,
+            prompts_hash: world.prompts.hash().clone(),
+            policy_hash: world.ports.checks.policy_hash(),
+            structured: world.ports.model.structured(AnswerForm::Critique),
+            salt: world.ports.ids.random(),
+            execution_id: format!("{:016x}", world.ports.ids.random()).into(),
+            deadline,
+            call_timeout: settings.call_timeout.min(deadline),
+        })
+    }
+
+    fn change(&mut self, myself: &ActorRef<Message>, change: Change, reply: Reply) {
+        if self.waiting.len() >= MOST_WAITING {
+            let what = format!("{MOST_WAITING} changes of this council wait to be written").into();
+            drop(reply.send(Err(SystemError::Busy { what, retry_after: Duration::from_secs(1) })));
+            return;
+        }
+        self.waiting.push_back((change, reply));
+        self.next_change(myself);
+    }
+
+    fn next_change(&mut self, myself: &ActorRef<Message>) {
+        while self.writing.is_none() {
+            let Some((council, version)) = &self.council else { return };
+            let Some((change, reply)) = self.waiting.pop_front() else { return };
+            match state::decide(council, change) {
+                Ok(event) => {
+                    let batch = self.batch(&event, *version);
+                    self.writing = Some((event, reply));
+                    let to = myself.clone();
+                    let ack = Ack::new(move |result| drop(to.cast(Message::Written(result))));
+                    self.arguments.world.ports.journal.submit(batch, ack);
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }
+    }
+
+    fn batch(&self, event: &Event, version: u64) -> Batch {
+        let ports = &self.arguments.world.ports;
+        let (id, at) = (ports.ids.event_id(), ports.clock.now());
+        let new = NewEvent { id, at, correlation: None, causation: None, event: event.clone() };
+        Batch::one(StreamId::council(&self.arguments.role), version, vec![new])
+    }
+
+    fn written(
+        &mut self,
+        myself: &ActorRef<Message>,
+        result: Result<Committed, JournalError>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((event, reply)) = self.writing.take() else { return Ok(()) };
+        match result {
+            Ok(_) => self.apply(myself, event, reply),
+            Err(JournalError::Conflict { .. }) => {
+                let told = SystemError::WrongState("the council changed at the same moment; try again".into());
+                drop(reply.send(Err(told)));
+                self.read(myself);
+            }
+            Err(error) => drop(reply.send(Err(SystemError::Unavailable(error.to_string().into())))),
+        }
+        self.next_change(myself);
+        Ok(())
+    }
+
+    fn apply(&mut self, myself: &ActorRef<Message>, event: Event, reply: Reply) {
+        let Some((council, version)) = self.council.take() else { return };
+        let before = Arc::new(council.clone());
+        let after = Council::fold(Some(council), &event);
+        let council = match after {
+            Some(council) => {
+                self.publish(&council, version + 1, myself);
+                let told = Arc::new(council.clone());
+                self.council = Some((council, version + 1));
+                told
+            }
+            None => {
+                self.arguments.world.registry.councils.remove(&self.arguments.role);
+                before
+            }
+        };
+        drop(self.arguments.supervisor.cast(RoleMessage::Changed { event: Box::new(event), council, reply }));
+    }
+}

@@ -1,0 +1,49 @@
+//! From a decision to a call: the prompt is rendered, everything that varies derives from the call's id.
+
+use super::prompt::{Derived, PromptError, Prompts, Texts};
+use super::record::{Record, Slot};
+use super::state::Ask;
+use crate::domain::answer::Finish;
+use crate::domain::id::Stage;
+use crate::ports::{AnswerForm, ModelCall};
+
+/// The same ask of the same record gives the same call, byte for byte.
+pub(super) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result<ModelCall, PromptError> {
+    let plan = &record.plan;
+    let seat = &plan.seats[ask.seat];
+    let derived = Derived::of(plan.salt, &ask.call);
+    let text = prompts.ask(plan, &ask.call, ask.seat, texts(record, &ask))?;
+    let seed = seat.sampling.seed.map(|seed| seed.wrapping_add(ask.seat as u32)).unwrap_or(derived.seed);
+    let cut_off = match &record.slots[ask.seat] {
+        Slot::Open { kept: Some(answer), .. } => answer.finish == Finish::Length,
+        _ => false,
+    };
+    Ok(ModelCall {
+        endpoint: seat.endpoint.clone(),
+        model: seat.model.clone(),
+        shared: plan.prefix.clone(),
+        ask: text.into(),
+        form: if ask.call.wave.stage == Stage::Critique { AnswerForm::Critique } else { AnswerForm::Text },
+        temperature: seat.sampling.temperature,
+        top_p: seat.sampling.top_p,
+        seed: Some(seed),
+        max_tokens: seat.sampling.max_tokens,
+        room: if cut_off { 2 } else { 1 },
+        timeout: plan.call_timeout,
+        most_attempts: ask.most_attempts,
+        id: ask.call,
+    })
+}
+
+/// A reviewer sees the next one's proposal; an author their own and its review.
+fn texts<'a>(record: &'a Record, ask: &Ask) -> Texts<'a> {
+    let last = |seat: usize| record.seats[seat].texts.last().map_or("", |text| text);
+    match ask.call.wave.stage {
+        Stage::Critique => Texts { proposal: record.reviewed_by(ask.seat).map_or("", last), critique: "" },
+        Stage::Revise => Texts {
+            proposal: last(ask.seat),
+            critique: record.seats[ask.seat].review.as_ref().map_or("", |(_, critique)| &critique.text),
+        },
+        Stage::Propose | Stage::Score | Stage::Select => Texts::default(),
+    }
+}

@@ -1,0 +1,149 @@
+//! A critique as its reviewer wrote it: structured findings where it kept to the form, prose where it did not.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// Highest rating a reviewer can give.
+const TOP_RATING: f64 = 10.0;
+/// Quality stays below one, so that a score of one is never reached by praise.
+const BEST_QUALITY: f64 = 0.999;
+
+/// What a reviewer said of a proposal.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Critique {
+    /// For the author: findings as a list, or the prose itself.
+    pub(crate) text: Arc<str>,
+    /// Mean rating, 0 ≤ quality < 1; `None` when none was given.
+    pub(crate) quality: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Structured {
+    #[serde(default)]
+    summary: String,
+    #[serde(default)]
+    findings: Vec<Finding>,
+    #[serde(default)]
+    ratings: Vec<Rating>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    claim: String,
+    #[serde(default)]
+    location: String,
+    #[serde(default)]
+    evidence: String,
+    #[serde(default)]
+    severity: String,
+}
+
+#[derive(Deserialize)]
+struct Rating {
+    rating: f64,
+}
+
+impl Critique {
+    /// Reads an answer; prose is taken as it is.
+    pub(crate) fn read(answer: &Arc<str>) -> Self {
+        match structured(answer) {
+            Some(parsed) => Self { text: parsed.for_author().into(), quality: parsed.quality() },
+            None => Self { text: answer.clone(), quality: None },
+        }
+    }
+
+    /// Whether the answer set out to be JSON and is not: worth asking once more.
+    pub(crate) fn broken(answer: &str) -> bool {
+        let begins = answer.trim_start();
+        (begins.starts_with('{') || begins.starts_with("```")) && structured(answer).is_none()
+    }
+}
+
+/// The object itself, also inside a code fence.
+fn structured(answer: &str) -> Option<Structured> {
+    let trimmed = answer.trim();
+    let body = match trimmed.strip_prefix("```") {
+        Some(fenced) => {
+            let after_info = fenced.split_once('\n').map_or(fenced, |(_, rest)| rest);
+            after_info.rsplit_once("```").map_or(after_info, |(inside, _)| inside).trim()
+        }
+        None => trimmed,
+    };
+    if !body.starts_with('{') {
+        return None;
+    }
+    serde_json::from_str(body).ok()
+}
+
+impl Structured {
+    fn quality(&self) -> Option<f64> {
+        let rated: Vec<f64> = self.ratings.iter().map(|r| r.rating).filter(|rating| rating.is_finite()).collect();
+        if rated.is_empty() {
+            return None;
+        }
+        let mean = rated.iter().map(|rating| rating.clamp(0.0, TOP_RATING)).sum::<f64>() / rated.len() as f64;
+        Some((mean / TOP_RATING).min(BEST_QUALITY))
+    }
+
+    fn for_author(&self) -> String {
+        let mut text = self.summary.clone();
+        for finding in &self.findings {
+            let severity = if finding.severity.is_empty() { "finding" } else { &finding.severity };
+            text.push_str(&format!("\n- [{severity}] {}", finding.claim));
+            for (label, part) in [("at", &finding.location), ("evidence:", &finding.evidence)] {
+                if !part.is_empty() {
+                    text.push_str(&format!("; {label} {part}"));
+                }
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Critique {
+        Critique::read(&Arc::from(text))
+    }
+
+    #[test]
+    fn structured_findings_become_a_list_for_the_author() {
+        let critique = read(
+            r#"{"summary":"Misses minutes.","findings":[{"claim":"45m fails","location":"parse","evidence":"parse('45m') raises","severity":"major"}],
+               "ratings":[{"requirement":1,"rating":6},{"requirement":0,"rating":4}]}"#,
+        );
+        assert_eq!(&*critique.text, "Misses minutes.\n- [major] 45m fails; at parse; evidence: parse('45m') raises");
+        assert_eq!(critique.quality, Some(0.5));
+    }
+
+    #[test]
+    fn a_fenced_object_is_read_too() {
+        assert_eq!(
+            read("```json\n{\"summary\":\"ok\",\"ratings\":[{\"rating\":10}]}\n```").quality,
+            Some(BEST_QUALITY)
+        );
+    }
+
+    #[test]
+    fn prose_is_kept_and_never_broken() {
+        let prose = "The proposal is fine, but {braces} matter.";
+        assert_eq!(&*read(prose).text, prose);
+        assert!(!Critique::broken(prose));
+    }
+
+    #[test]
+    fn half_an_object_is_broken() {
+        assert!(Critique::broken("{\"summary\": \"cut of"));
+        assert!(Critique::broken("```json\n{\"summary\": "));
+        assert!(!Critique::broken("{\"summary\": \"whole\"}"));
+    }
+
+    #[test]
+    fn wild_ratings_are_clamped() {
+        assert_eq!(read(r#"{"ratings":[{"rating":1e9},{"rating":-5}]}"#).quality, Some(0.5));
+        assert_eq!(read(r#"{"ratings":[]}"#).quality, None);
+    }
+}

@@ -1,0 +1,56 @@
+//! Reads a run back from the journal.
+
+use std::sync::Arc;
+
+use super::actor::Loaded;
+use super::prompt::Prompts;
+use super::record::{End, Record};
+use super::state::failure_of;
+use crate::domain::event::{Event, Plan, Recorded};
+use crate::domain::id::{RunId, StreamId};
+use crate::error::SystemError;
+use crate::ports::{Journal, JournalError, whole_stream};
+use crate::running::{Ending, Running};
+use crate::world::World;
+
+pub(super) async fn load(world: &World, running: &Running) -> Result<Loaded, JournalError> {
+    let journal = &*world.ports.journal;
+    let events = whole_stream(journal, &StreamId::deliberation(&running.run)).await?;
+    let version = events.last().map_or(0, |last| last.version);
+    let record = fold(&events);
+    let prompts = match &record {
+        Some(record) if record.plan.prompts_hash != *world.prompts.hash() => {
+            adopted(journal, &record.plan).await?.unwrap_or_else(|| world.prompts.clone())
+        }
+        _ => world.prompts.clone(),
+    };
+    Ok(Loaded { record, version, prompts })
+}
+
+/// How a finished run ended, from its events alone; `None` when they are not there.
+pub(crate) async fn read_ending(journal: &dyn Journal, run: &RunId) -> Result<Option<Ending>, JournalError> {
+    let events = whole_stream(journal, &StreamId::deliberation(run)).await?;
+    Ok(fold(&events).map(|record| match &record.end {
+        Some(End::Verdict(_)) => {
+            let outcome = record.outcome().map(Arc::new);
+            outcome.ok_or_else(|| SystemError::WrongState("the verdict cannot be read".into()))
+        }
+        Some(End::Failed { .. } | End::Cancelled { .. }) | None => Err(failure_of(&record)),
+    }))
+}
+
+fn fold(events: &[Recorded]) -> Option<Record> {
+    let (first, rest) = events.split_first()?;
+    let Event::DeliberationStarted(plan) = &first.event.event else { return None };
+    let rest = rest.iter().map(|recorded| (&recorded.event.event, recorded.event.at));
+    Some(Record::fold(plan.clone(), first.event.at, rest))
+}
+
+/// The templates that a plan began with, when they are not today's.
+async fn adopted(journal: &dyn Journal, plan: &Plan) -> Result<Option<Arc<Prompts>>, JournalError> {
+    let events = journal.stream(&StreamId::prompts(&plan.prompts_hash), 0, 1).await?;
+    Ok(events.into_iter().find_map(|recorded| match recorded.event.event {
+        Event::PromptsAdopted { sources, .. } => Prompts::compile(sources.into_iter().collect()).ok().map(Arc::new),
+        _ => None,
+    }))
+}

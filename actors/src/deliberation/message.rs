@@ -1,0 +1,21 @@
+//! What a deliberation is told, and by whom.
+
+use super::actor::Loaded;
+use super::state::Input;
+use crate::ports::{Committed, JournalError};
+
+/// A deliberation's mailbox. Everything in it was asked for by the deliberation itself, so that the calls and appends
+/// of one run bound it; cancellation and pings come once each.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// From agents, timers and checks; and a cancellation, passed on by its supervisor. Nobody waits for an answer.
+    Input(Input),
+    /// From the journal's writer: one batch is durable or refused. Without it the run would stand still.
+    Written { batch: u64, result: Result<Committed, JournalError> },
+    /// The wait for room in the journal is over.
+    WriteAgain,
+    /// From its own reading task: the run's events so far.
+    Loaded(Result<Box<Loaded>, JournalError>),
+    /// From the supervisor, which restarts a deliberation that does not echo in time.
+    Ping { beat: u64 },
+}

@@ -1,0 +1,28 @@
+//! One actor per running task: propose → critique → revise → score, decided by what is durable.
+//!
+//! ```text
+//!  Begin ─▶ propose-0 ─▶ critique-1 ─▶ revise-1 ─▶ … ─▶ score ─▶ verdict ─▶ ended
+//!              │             │            │               ▲
+//!              │             └────────────┴── time up ────┤     Cancel at any place ─▶ cancelled
+//!              └── nobody proposed ─▶ failed              └── one proposal, no review wanted, budget spent
+//! ```
+//!
+//! Each arrow is taken when the events before it are on disk. A crash loses the calls in flight and nothing else: the
+//! next actor folds the events ([`record`]) and asks only the seats whose answers are not among them.
+
+mod actor;
+mod ask;
+mod critique;
+mod load;
+mod message;
+mod pen;
+pub(crate) mod prompt;
+mod ranking;
+mod record;
+mod show;
+mod state;
+
+pub(crate) use actor::{Arguments, Deliberation};
+pub(crate) use load::read_ending;
+pub(crate) use message::Message;
+pub(crate) use state::Input;

@@ -1,0 +1,151 @@
+//! Prompts: templates compiled once, rendered from the plan and what the agents wrote.
+//!
+//! The shared prefix is rendered once per deliberation, so that all its calls begin with the same bytes and the model
+//! server's prefix cache serves them. Texts of agents stand between fences with a code word that nobody could foresee.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior, context};
+use sha2::{Digest, Sha256};
+
+use crate::domain::event::Plan;
+use crate::domain::id::{CallId, Role, Stage};
+use crate::domain::task::{TaskSpec, hex};
+
+/// The templates there must be.
+pub const TEMPLATES: [&str; 6] = ["critique.md", "persona.md", "propose.md", "revise.md", "seat.md", "shared.md"];
+
+/// A template that is missing, does not compile or does not render.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    #[error("template {name} is missing; there must be {}", TEMPLATES.join(", "))]
+    Missing { name: &'static str },
+    #[error("template {name} is wrong")]
+    Wrong {
+        name: String,
+        #[source]
+        source: minijinja::Error,
+    },
+}
+
+/// All templates, compiled.
+#[derive(Debug)]
+pub struct Prompts {
+    environment: Environment<'static>,
+    sources: BTreeMap<Arc<str>, Arc<str>>,
+    hash: Arc<str>,
+}
+
+impl Prompts {
+    /// Compiles all templates and renders each once, so that a wrong one is found here and not in a deliberation.
+    pub fn compile(sources: BTreeMap<Arc<str>, Arc<str>>) -> Result<Self, PromptError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        for name in TEMPLATES {
+            let source = sources.get(name).ok_or(PromptError::Missing { name })?;
+            environment.add_template_owned(name, source.to_string()).map_err(|source| wrong(name, source))?;
+        }
+        let mut hasher = Sha256::new();
+        for (name, source) in &sources {
+            for part in [name, source] {
+                hasher.update((part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        }
+        let prompts = Self { environment, sources, hash: hex(&hasher.finalize()).into() };
+        prompts.try_all()?;
+        Ok(prompts)
+    }
+
+    /// SHA-256 over names and sources.
+    #[must_use]
+    pub fn hash(&self) -> &Arc<str> {
+        &self.hash
+    }
+
+    pub(crate) fn sources(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.sources.iter().map(|(name, source)| (name.clone(), source.clone())).collect()
+    }
+
+    fn try_all(&self) -> Result<(), PromptError> {
+        for role in ["DEV", "ANY"] {
+            let persona = self.render("persona.md", context!(role))?;
+            let seat_line = self.render("seat.md", context!(role, seat => 1))?;
+            let brief = context!(persona, description => "d", rubric => "r", requirements => ["q"], context => "");
+            self.render("shared.md", brief)?;
+            for name in ["propose.md", "critique.md", "revise.md"] {
+                let all = context!(seat_line => &seat_line, nonce => "n", proposal => "p", critique => "c");
+                self.render(name, all)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn render(&self, name: &str, values: minijinja::Value) -> Result<String, PromptError> {
+        let template = self.environment.get_template(name).map_err(|source| wrong(name, source))?;
+        template.render(values).map_err(|source| wrong(name, source))
+    }
+
+    /// The system message of every call of a deliberation.
+    pub(crate) fn shared(&self, spec: &TaskSpec) -> Result<Arc<str>, PromptError> {
+        let persona = self.render("persona.md", context!(role => spec.role.as_str()))?;
+        let values = context! {
+            persona,
+            description => &spec.description,
+            rubric => &spec.rubric,
+            requirements => &spec.requirements,
+            context => "",
+        };
+        self.render("shared.md", values).map(Into::into)
+    }
+
+    fn seat_line(&self, role: &Role, seat: usize) -> Result<String, PromptError> {
+        self.render("seat.md", context!(role => role.as_str(), seat => seat + 1))
+    }
+
+    /// The user message of one call. `seat` counts from 0.
+    pub(crate) fn ask(&self, plan: &Plan, call: &CallId, seat: usize, texts: Texts<'_>) -> Result<String, PromptError> {
+        let seat_line = self.seat_line(&plan.spec.role, seat)?;
+        let nonce = Derived::of(plan.salt, call).nonce;
+        let name = match call.wave.stage {
+            Stage::Propose => return self.render("propose.md", context!(seat_line)),
+            Stage::Critique | Stage::Score | Stage::Select => "critique.md",
+            Stage::Revise => "revise.md",
+        };
+        self.render(name, context!(seat_line, nonce, proposal => texts.proposal, critique => texts.critique))
+    }
+}
+
+fn wrong(name: &str, source: minijinja::Error) -> PromptError {
+    PromptError::Wrong { name: name.to_owned(), source }
+}
+
+/// What agents wrote, as a prompt needs it; empty where the stage has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Texts<'a> {
+    pub(crate) proposal: &'a str,
+    pub(crate) critique: &'a str,
+}
+
+/// What a call derives from its id and the task's salt: the same whenever it is made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Derived {
+    /// 12 letters and digits.
+    pub(crate) nonce: String,
+    /// 31 bits: some servers take no more.
+    pub(crate) seed: u32,
+}
+
+impl Derived {
+    pub(crate) fn of(salt: u64, call: &CallId) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(salt.to_le_bytes());
+        hasher.update(call.to_string().as_bytes());
+        let digest = hasher.finalize();
+        let letter = |byte: &u8| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(byte & 31)]);
+        let seed = u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]) & 0x7fff_ffff;
+        Self { nonce: digest[..12].iter().map(letter).collect(), seed }
+    }
+}

@@ -1,0 +1,346 @@
+//! A run as its events tell it: the fold that the live actor, a resume and every later reader share.
+//!
+//! Only durable events are applied. What comes next follows from the record alone, so that a run that is folded after
+//! a crash goes on exactly where it stood.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::critique::Critique;
+use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
+use crate::domain::council::Endpoint;
+use crate::domain::event::{Event, Plan};
+use crate::domain::id::{AgentId, CallId, Stage, Timestamp, Wave};
+use crate::domain::verdict::{MissingSeat, Outcome, Proposal, StopReason, Verdict, WaveTime};
+
+/// Asks of one seat in one wave: a second one when the first answer was cut off or broke its form.
+const MOST_ASKS: u8 = 2;
+
+/// A seat's part in the current wave.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Slot {
+    /// It takes no part.
+    Out,
+    /// Its answer is awaited; `kept` is what it gave before it was asked again.
+    Open {
+        ask: u8,
+        kept: Option<Answer>,
+    },
+    Done,
+    Missing,
+}
+
+/// What one seat has written so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeatRecord {
+    /// The proposal and its revisions, oldest first.
+    pub(super) texts: Vec<Arc<str>>,
+    pub(super) proposed_at: Timestamp,
+    /// Place among the finished, from 1, by the last text: the earlier one wins a tie.
+    pub(super) finished: u32,
+    /// The last review of its proposal, and in which round.
+    pub(super) review: Option<(u8, Critique)>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Verdict(Arc<Verdict>),
+    Failed { class: Class, message: Arc<str> },
+    Cancelled { reason: Arc<str> },
+}
+
+/// What follows a wave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Wave(Wave),
+    Score(StopReason),
+    /// Nobody proposed anything.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) plan: Arc<Plan>,
+    pub(super) seats: Vec<SeatRecord>,
+    pub(super) wave: Wave,
+    pub(super) slots: Vec<Slot>,
+    pub(super) missing: Vec<MissingSeat>,
+    pub(super) waves: Vec<WaveTime>,
+    pub(super) calls: u32,
+    pub(super) attempts: u32,
+    /// HTTP requests and asks beyond one for each seat and wave.
+    pub(super) extra: u32,
+    pub(super) usage: Usage,
+    /// Time at work, without the time between a crash and its resume.
+    pub(super) running: Duration,
+    pub(super) wave_started_at: Timestamp,
+    pub(super) last_at: Timestamp,
+    pub(super) end: Option<End>,
+    finished: u32,
+}
+
+impl Record {
+    /// A run that just began: everybody is asked for a proposal.
+    pub(super) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
+        let seats = plan.seats.len();
+        Self {
+            plan,
+            seats: vec![SeatRecord::default(); seats],
+            wave: Wave { stage: Stage::Propose, round: 0 },
+            slots: vec![Slot::Open { ask: 1, kept: None }; seats],
+            missing: Vec::new(),
+            waves: Vec::new(),
+            calls: 0,
+            attempts: 0,
+            extra: 0,
+            usage: Usage::default(),
+            running: Duration::ZERO,
+            wave_started_at: at,
+            last_at: at,
+            end: None,
+            finished: 0,
+        }
+    }
+
+    /// Takes in one durable event of this run.
+    pub(super) fn apply(&mut self, event: &Event, at: Timestamp) {
+        if matches!(event, Event::DeliberationResumed {}) {
+            self.wave_started_at = at;
+        } else {
+            self.running += at.since(self.last_at);
+        }
+        self.last_at = at;
+        match event {
+            Event::CallAnswered { call, answer } => self.answered(call, answer, at),
+            Event::CallFailed { call, failure } => self.failed(call, failure, at),
+            Event::WaveClosed { wave, missing } if *wave == self.wave => self.closed(missing, at),
+            Event::VerdictReached(verdict) => self.end = Some(End::Verdict(verdict.clone())),
+            Event::DeliberationFailed { class, message, .. } => {
+                self.end = Some(End::Failed { class: *class, message: message.clone() });
+            }
+            Event::DeliberationCancelled { reason } => self.end = Some(End::Cancelled { reason: reason.clone() }),
+            _ => {}
+        }
+    }
+
+    fn answered(&mut self, call: &CallId, answer: &Answer, at: Timestamp) {
+        self.calls += 1;
+        self.attempts += answer.attempts;
+        self.extra += answer.attempts.saturating_sub(1) + u32::from(call.ask > 1);
+        self.usage += answer.usage;
+        let Some(seat) = self.open_seat(call) else { return };
+        if call.ask < MOST_ASKS && self.worth_asking_again(answer) && self.may_start_another() {
+            self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(answer.clone()) };
+            return;
+        }
+        self.take(seat, answer, at);
+    }
+
+    fn failed(&mut self, call: &CallId, failure: &Failure, at: Timestamp) {
+        self.attempts += failure.attempts;
+        self.extra += failure.attempts.saturating_sub(1) + u32::from(call.ask > 1);
+        let Some(seat) = self.open_seat(call) else { return };
+        match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
+            Slot::Open { kept: Some(answer), .. } => self.take(seat, &answer, at),
+            _ => self.miss(seat, failure.class, &failure.message),
+        }
+    }
+
+    fn closed(&mut self, missing: &[MissingSeat], at: Timestamp) {
+        for seat in 0..self.slots.len() {
+            match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
+                Slot::Open { kept: Some(answer), .. } => self.take(seat, &answer, at),
+                Slot::Open { .. } => {
+                    let agent = &self.plan.seats[seat].agent;
+                    if let Some(named) = missing.iter().find(|missing| missing.agent == *agent) {
+                        self.missing.push(named.clone());
+                    }
+                }
+                settled => self.slots[seat] = settled,
+            }
+        }
+    }
+
+    fn miss(&mut self, seat: usize, class: Class, reason: &Arc<str>) {
+        let agent = self.plan.seats[seat].agent.clone();
+        self.missing.push(MissingSeat { agent, wave: self.wave, class, reason: reason.clone() });
+    }
+
+    /// The seat whose answer this is, if it is still awaited.
+    pub(super) fn open_seat(&self, call: &CallId) -> Option<usize> {
+        let seat = self.plan.seats.iter().position(|seat| seat.agent == call.agent)?;
+        let awaited = matches!(self.slots[seat], Slot::Open { ask, .. } if ask == call.ask);
+        (awaited && call.wave == self.wave).then_some(seat)
+    }
+
+    fn worth_asking_again(&self, answer: &Answer) -> bool {
+        answer.finish == Finish::Length
+            || (self.wave.stage == Stage::Critique && self.plan.structured && Critique::broken(&answer.text))
+    }
+
+    /// The answer counts: as a text of its author, or as a review of the next one in the ring.
+    fn take(&mut self, seat: usize, answer: &Answer, at: Timestamp) {
+        self.slots[seat] = Slot::Done;
+        if self.wave.stage == Stage::Critique {
+            if let Some(reviewed) = self.reviewed_by(seat) {
+                self.seats[reviewed].review = Some((self.wave.round, Critique::read(&answer.text)));
+            }
+            return;
+        }
+        self.finished += 1;
+        let record = &mut self.seats[seat];
+        if record.texts.is_empty() {
+            record.proposed_at = at;
+        }
+        record.texts.push(answer.text.clone());
+        record.finished = self.finished;
+    }
+
+    /// The ring runs over seats that have a proposal, in seat order.
+    pub(super) fn reviewed_by(&self, seat: usize) -> Option<usize> {
+        let ring: Vec<usize> = (0..self.seats.len()).filter(|&seat| !self.seats[seat].texts.is_empty()).collect();
+        let place = ring.iter().position(|&other| other == seat)?;
+        Some(ring[(place + 1) % ring.len()])
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        !self.slots.iter().any(|slot| matches!(slot, Slot::Open { .. }))
+    }
+
+    pub(super) fn open_seats(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.slots.len()).filter(|&seat| matches!(self.slots[seat], Slot::Open { .. }))
+    }
+
+    /// Three times the calls of a run in which nothing goes wrong, retries of all levels together.
+    fn spare_calls(&self) -> u32 {
+        let nominal = self.plan.seats.len() as u32 * (1 + 2 * u32::from(self.plan.rounds));
+        (2 * nominal).saturating_sub(self.extra)
+    }
+
+    pub(super) fn may_start_another(&self) -> bool {
+        self.spare_calls() > 0 && !self.budget_spent()
+    }
+
+    /// How many HTTP requests each of the open calls may take, so that all together stay within the limit.
+    pub(super) fn attempts_each(&self, most: u32) -> u32 {
+        let open = self.open_seats().count().max(1) as u32;
+        1 + (self.spare_calls() / open).min(most.saturating_sub(1))
+    }
+
+    fn budget_spent(&self) -> bool {
+        self.plan.spec.budget_tokens.is_some_and(|budget| self.usage.total() >= budget)
+    }
+
+    /// What follows the settled wave.
+    pub(super) fn next(&self) -> Next {
+        let proposals = self.seats.iter().filter(|seat| !seat.texts.is_empty()).count();
+        if proposals == 0 {
+            return Next::Nothing;
+        }
+        if self.plan.rounds == 0 {
+            return Next::Score(StopReason::NoReview);
+        }
+        if proposals == 1 {
+            return Next::Score(StopReason::Single);
+        }
+        if self.wave.stage == Stage::Revise && self.wave.round >= self.plan.rounds {
+            return Next::Score(StopReason::Complete);
+        }
+        if self.budget_spent() {
+            return Next::Score(StopReason::Budget);
+        }
+        Next::Wave(match self.wave.stage {
+            Stage::Critique => Wave { stage: Stage::Revise, round: self.wave.round },
+            _ => Wave { stage: Stage::Critique, round: self.wave.round + 1 },
+        })
+    }
+
+    /// Opens the next wave. Nobody revises without a review of this round.
+    pub(super) fn enter(&mut self, wave: Wave, at: Timestamp) {
+        self.leave(at);
+        self.wave = wave;
+        self.wave_started_at = at;
+        for (slot, seat) in self.slots.iter_mut().zip(&self.seats) {
+            let takes_part = !seat.texts.is_empty()
+                && (wave.stage != Stage::Revise || seat.review.as_ref().is_some_and(|(round, _)| *round == wave.round));
+            *slot = if takes_part { Slot::Open { ask: 1, kept: None } } else { Slot::Out };
+        }
+    }
+
+    /// Notes how long the current wave took.
+    pub(super) fn leave(&mut self, at: Timestamp) {
+        self.waves.push(WaveTime { wave: self.wave, duration: at.since(self.wave_started_at) });
+    }
+
+    /// Goes through settled waves until one is open, as a fold does; the live actor takes the same steps.
+    pub(super) fn advance(&mut self, at: Timestamp) -> Next {
+        loop {
+            let next = self.next();
+            let Next::Wave(wave) = next else { return next };
+            self.enter(wave, at);
+            if !self.is_settled() {
+                return next;
+            }
+        }
+    }
+
+    /// Rebuilds a run from its events after the first. Waves that are complete are passed.
+    pub(super) fn fold<'a>(
+        plan: Arc<Plan>,
+        at: Timestamp,
+        events: impl Iterator<Item = (&'a Event, Timestamp)>,
+    ) -> Self {
+        let mut record = Self::new(plan, at);
+        for (event, at) in events {
+            if record.end.is_none() && record.is_settled() && needs_open_wave(event) {
+                record.advance(record.last_at);
+            }
+            record.apply(event, at);
+        }
+        record
+    }
+
+    /// All proposals as they stand, by seat.
+    pub(super) fn proposal(&self, seat: usize) -> Option<Proposal> {
+        let record = &self.seats[seat];
+        let (text, revisions) = record.texts.split_last()?;
+        Some(Proposal {
+            agent: self.plan.seats[seat].agent.clone(),
+            text: text.clone(),
+            revisions: revisions.to_vec(),
+            created_at: record.proposed_at,
+        })
+    }
+
+    pub(super) fn seat_of(&self, agent: &AgentId) -> Option<usize> {
+        self.plan.seats.iter().position(|seat| seat.agent == *agent)
+    }
+
+    /// What clients see of a run that reached its verdict.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let Some(End::Verdict(verdict)) = &self.end else { return None };
+        let ranked = verdict.ranking.iter().filter_map(|ranked| self.seat_of(&ranked.agent));
+        Some(Outcome {
+            verdict: verdict.clone(),
+            proposals: ranked.filter_map(|seat| self.proposal(seat)).collect(),
+            execution_id: self.plan.execution_id.clone(),
+            simulated: self.plan.seats.iter().any(|seat| seat.endpoint == Endpoint::Mock),
+            clamped: self.plan.clamped,
+            prompts_hash: self.plan.prompts_hash.clone(),
+            policy_hash: self.plan.policy_hash.clone(),
+            ended_at: self.last_at,
+        })
+    }
+}
+
+/// Such an event belongs to a wave; the one before it must have been left.
+fn needs_open_wave(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::CallAnswered { .. }
+            | Event::CallFailed { .. }
+            | Event::WaveClosed { .. }
+            | Event::DeliberationResumed {}
+    )
+}

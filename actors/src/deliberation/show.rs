@@ -1,0 +1,91 @@
+//! What clients see while a deliberation runs: one update per thing that happened.
+
+use std::sync::Arc;
+
+use super::record::{End, Record, Slot};
+use crate::domain::event::{Event, NewEvent};
+use crate::domain::id::{AgentId, Stage, Timestamp};
+use crate::progress::{Partial, Phase, Update};
+
+fn phase(stage: Stage) -> Phase {
+    match stage {
+        Stage::Propose => Phase::Generating,
+        Stage::Critique => Phase::Reviewing,
+        Stage::Revise => Phase::Revising,
+        Stage::Score => Phase::Scoring,
+        Stage::Select => Phase::Selecting,
+    }
+}
+
+fn verb(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Propose => "proposed",
+        Stage::Critique => "reviewed",
+        Stage::Revise => "revised",
+        Stage::Score => "scored",
+        Stage::Select => "selected",
+    }
+}
+
+/// Waves done and the settled share of the current one, of all waves and the scoring; 100 only at the end.
+fn percent(record: &Record) -> u8 {
+    let all = 2 + 2 * u32::from(record.plan.rounds);
+    let done = record.waves.len() as u32;
+    let part = record.slots.iter().filter(|slot| !matches!(slot, Slot::Out)).count().max(1) as u32;
+    let settled = part.saturating_sub(record.open_seats().count() as u32);
+    let within = if record.is_settled() && part == 1 { 100 } else { 100 * settled / part };
+    u8::try_from(((100 * done + within) / all).min(99)).unwrap_or(99)
+}
+
+fn update(record: &Record, at: Timestamp, phase: Phase, step: impl Into<Arc<str>>) -> Update {
+    let percent = percent(record);
+    Update { at, phase, percent, step: step.into(), agent: None, partial: None, usage: record.usage }
+}
+
+/// A wave begins.
+pub(super) fn wave(record: &Record, now: Timestamp) -> Update {
+    let open = record.open_seats().count();
+    let wave = record.wave;
+    update(record, now, phase(wave.stage), format!("{wave}: {open} of {} agents asked", record.plan.seats.len()))
+}
+
+/// An agent answered, or its seat is missing; `None` for events of no wave.
+pub(super) fn outcome_of(record: &Record, new: &NewEvent) -> Option<Update> {
+    let (agent, step, partial) = match &new.event {
+        Event::CallAnswered { call, .. } => {
+            let wrote = matches!(call.wave.stage, Stage::Propose | Stage::Revise);
+            let partial = if wrote { partial(record, &call.agent) } else { None };
+            (&call.agent, format!("{} {}", call.agent, verb(call.wave.stage)), partial)
+        }
+        Event::CallFailed { call, failure } => (&call.agent, format!("{} is missing: {failure}", call.agent), None),
+        _ => return None,
+    };
+    let shown = update(record, new.at, phase(record.wave.stage), step);
+    Some(Update { agent: Some(agent.clone()), partial, ..shown })
+}
+
+fn partial(record: &Record, agent: &AgentId) -> Option<Arc<Partial>> {
+    let proposal = record.proposal(record.seat_of(agent)?)?;
+    Some(Arc::new(Partial { proposal, ranked: None }))
+}
+
+pub(super) fn scoring(record: &Record, now: Timestamp) -> Update {
+    update(record, now, Phase::Scoring, "checks run")
+}
+
+pub(super) fn failed(record: &Record, why: &str) -> Update {
+    update(record, record.last_at, Phase::Failed, why)
+}
+
+/// All results, the winner last.
+pub(super) fn results(record: &Record) -> Vec<Update> {
+    let Some(End::Verdict(verdict)) = &record.end else { return Vec::new() };
+    let ranked = verdict.ranking.iter().rev().filter_map(|ranked| {
+        let proposal = record.proposal(record.seat_of(&ranked.agent)?)?;
+        let (phase, percent) = if ranked.rank == 1 { (Phase::Complete, 100) } else { (Phase::Selecting, 99) };
+        let shown = update(record, record.last_at, phase, format!("{} is ranked {}", ranked.agent, ranked.rank));
+        let partial = Some(Arc::new(Partial { proposal, ranked: Some(ranked.clone()) }));
+        Some(Update { percent, agent: Some(ranked.agent.clone()), partial, ..shown })
+    });
+    ranked.collect()
+}

@@ -1,0 +1,413 @@
+//! What a deliberation decides: an input goes in, effects come out. No await, no clock, no randomness.
+//!
+//! Outcomes of one wave decide nothing alone: each is appended as it comes, and the wave ends when all are durable.
+//! While a decision is being written, further inputs wait; a decision waits until earlier outcomes are durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::{End, Next, Record, Slot};
+use super::{ranking, show};
+use crate::domain::answer::{Answer, Class, Failure};
+use crate::domain::check::CheckReport;
+use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
+use crate::domain::id::{CallId, Stage, Timestamp, Wave};
+use crate::domain::verdict::{MissingSeat, Outcome, StopReason};
+use crate::error::SystemError;
+use crate::progress::Update;
+
+/// HTTP requests of one call: the first and three retries.
+const MOST_ATTEMPTS: u32 = 4;
+/// How often a seat is asked again whose agent was restarting or full, and the first wait, which doubles.
+const MOST_REPEATS: u32 = 5;
+const FIRST_REPEAT: Duration = Duration::from_millis(50);
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Nothing of this run is in the journal yet.
+    Begin,
+    /// The record was folded from the journal.
+    Resume,
+    Answered {
+        call: CallId,
+        answer: Answer,
+    },
+    Failed {
+        call: CallId,
+        failure: Failure,
+    },
+    /// The oldest append is durable.
+    Appended {
+        events: Vec<NewEvent>,
+    },
+    /// The current wave has had its time.
+    WaveTimeUp {
+        wave: Wave,
+    },
+    /// The deliberation has had its time.
+    TimeUp,
+    /// The wait before a repeated ask is over.
+    RepeatDue {
+        call: CallId,
+    },
+    /// One report per proposal, in seat order.
+    Checked {
+        reports: Vec<CheckReport>,
+    },
+    CancelAsked {
+        reason: Arc<str>,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Append to the run's stream; `task` goes to the task's stream in the same batch.
+    Append {
+        events: Vec<Event>,
+        task: Option<Event>,
+    },
+    Ask(Ask),
+    /// Drop all calls in flight, so that their connections close.
+    Withdraw,
+    Check {
+        texts: Vec<Arc<str>>,
+    },
+    Arm {
+        timer: Timer,
+        after: Duration,
+    },
+    Show(Update),
+    /// The run is over and durable.
+    End(Result<Arc<Outcome>, SystemError>),
+}
+
+/// One call to make; the actor renders its prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) seat: usize,
+    pub(crate) call: CallId,
+    pub(crate) most_attempts: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Whole,
+    Wave(Wave),
+    Repeat(CallId),
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    record: Record,
+    /// Appends that are not durable yet.
+    pending: u32,
+    /// The last of them is a decision: inputs wait for it.
+    deciding: bool,
+    waiting: VecDeque<Input>,
+    /// Why waves end now, whatever is left to do.
+    out_of_time: bool,
+    /// The texts are with the checks; what the verdict will say of the stop.
+    scoring: Option<StopReason>,
+    repeats: BTreeMap<CallId, u32>,
+}
+
+impl State {
+    pub(crate) fn begin(plan: Arc<Plan>, now: Timestamp) -> Self {
+        Self::with(Record::new(plan, now))
+    }
+
+    pub(super) fn with(record: Record) -> Self {
+        Self {
+            record,
+            pending: 0,
+            deciding: false,
+            waiting: VecDeque::new(),
+            out_of_time: false,
+            scoring: None,
+            repeats: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn plan(&self) -> &Arc<Plan> {
+        &self.record.plan
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Takes one input; inputs that had to wait follow when they may.
+    pub(crate) fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.take(now, input, &mut effects);
+        while !self.deciding {
+            let Some(place) = self.waiting.iter().position(|input| !self.must_wait(input)) else { break };
+            let Some(input) = self.waiting.remove(place) else { break };
+            self.take(now, input, &mut effects);
+        }
+        effects
+    }
+
+    fn must_wait(&self, input: &Input) -> bool {
+        match input {
+            Input::Appended { .. } => false,
+            Input::WaveTimeUp { .. } | Input::TimeUp | Input::CancelAsked { .. } => self.pending > 0,
+            _ => self.deciding,
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
+        if self.record.end.is_some() {
+            return;
+        }
+        if self.must_wait(&input) {
+            return self.waiting.push_back(input);
+        }
+        match input {
+            Input::Begin => self.decide(vec![Event::DeliberationStarted(self.record.plan.clone())], None, effects),
+            Input::Resume => self.resume(now, effects),
+            Input::Answered { call, answer } => self.answered(call, answer, effects),
+            Input::Failed { call, failure } => self.failed(call, failure, effects),
+            Input::Appended { events } => self.appended(now, events, effects),
+            Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
+            Input::WaveTimeUp { .. } => {}
+            Input::TimeUp => {
+                self.out_of_time = true;
+                self.close_wave(effects);
+            }
+            Input::RepeatDue { call } => self.repeat(&call, effects),
+            Input::Checked { reports } => self.checked(now, reports, effects),
+            Input::CancelAsked { reason } => self.cancel(reason, effects),
+        }
+    }
+
+    fn note(&mut self, event: Event, effects: &mut Vec<Effect>) {
+        self.pending += 1;
+        effects.push(Effect::Append { events: vec![event], task: None });
+    }
+
+    fn decide(&mut self, events: Vec<Event>, task: Option<Event>, effects: &mut Vec<Effect>) {
+        self.pending += 1;
+        self.deciding = true;
+        effects.push(Effect::Append { events, task });
+    }
+
+    fn answered(&mut self, call: CallId, answer: Answer, effects: &mut Vec<Effect>) {
+        if self.record.open_seat(&call).is_some() {
+            self.note(Event::CallAnswered { call, answer }, effects);
+        }
+    }
+
+    fn failed(&mut self, call: CallId, failure: Failure, effects: &mut Vec<Effect>) {
+        if self.record.open_seat(&call).is_none() {
+            return;
+        }
+        let repeats = self.repeats.entry(call.clone()).or_default();
+        if matches!(failure.class, Class::Gone | Class::Busy) && *repeats < MOST_REPEATS {
+            let after = failure.retry_after.unwrap_or(FIRST_REPEAT * (1 << *repeats));
+            *repeats += 1;
+            effects.push(Effect::Arm { timer: Timer::Repeat(call), after });
+            return;
+        }
+        self.note(Event::CallFailed { call, failure }, effects);
+    }
+
+    fn repeat(&self, call: &CallId, effects: &mut Vec<Effect>) {
+        if let Some(seat) = self.record.open_seat(call) {
+            let most_attempts = self.record.attempts_each(MOST_ATTEMPTS);
+            effects.push(Effect::Ask(Ask { seat, call: call.clone(), most_attempts }));
+        }
+    }
+
+    fn appended(&mut self, now: Timestamp, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
+        self.pending -= 1;
+        if self.pending == 0 {
+            self.deciding = false;
+        }
+        for new in events {
+            if matches!(new.event, Event::DeliberationStarted(_)) {
+                effects.push(Effect::Arm { timer: Timer::Whole, after: self.record.plan.deadline });
+                self.enter_wave(effects, now);
+                continue;
+            }
+            self.record.apply(&new.event, new.at);
+            self.after(&new, effects);
+        }
+        if self.record.end.is_none() && self.pending == 0 && self.scoring.is_none() && self.record.is_settled() {
+            self.advance(now, effects);
+        }
+    }
+
+    /// What an event that just became durable asks for at once.
+    fn after(&mut self, new: &NewEvent, effects: &mut Vec<Effect>) {
+        match &new.event {
+            Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => {
+                if let Some(shown) = show::outcome_of(&self.record, new) {
+                    effects.push(Effect::Show(shown));
+                }
+                self.ask_again(call, effects);
+            }
+            Event::VerdictReached(_) => {
+                effects.extend(show::results(&self.record).into_iter().map(Effect::Show));
+                if let Some(outcome) = self.record.outcome() {
+                    effects.push(Effect::End(Ok(Arc::new(outcome))));
+                }
+            }
+            Event::DeliberationFailed { .. } | Event::DeliberationCancelled { .. } => {
+                let error = failure_of(&self.record);
+                effects.push(Effect::Show(show::failed(&self.record, &error.to_string())));
+                effects.push(Effect::End(Err(error)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer was cut off or broke its form, and the seat is open again.
+    fn ask_again(&self, answered: &CallId, effects: &mut Vec<Effect>) {
+        let again = CallId { ask: answered.ask + 1, ..answered.clone() };
+        if self.record.open_seat(&again).is_some() {
+            self.repeat(&again, effects);
+        }
+    }
+
+    fn resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let plan = &self.record.plan;
+        let left = plan.deadline.saturating_sub(self.record.running);
+        let at_least = plan.call_timeout.min(plan.deadline);
+        effects.push(Effect::Arm { timer: Timer::Whole, after: left.max(at_least) });
+        self.note(Event::DeliberationResumed {}, effects);
+        if !self.record.is_settled() {
+            self.enter_wave(effects, now);
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let next = match self.record.next() {
+            Next::Wave(_) if self.out_of_time => Next::Score(StopReason::Deadline),
+            Next::Wave(_) => self.record.advance(now),
+            next => next,
+        };
+        match next {
+            Next::Wave(_) => self.enter_wave(effects, now),
+            Next::Score(stop) => self.score(stop, now, effects),
+            Next::Nothing => self.fail(effects),
+        }
+    }
+
+    /// Asks every open seat of the current wave.
+    fn enter_wave(&self, effects: &mut Vec<Effect>, now: Timestamp) {
+        let record = &self.record;
+        let left = record.plan.deadline.saturating_sub(record.running);
+        let stage = (left / record.waves_left()).max(record.plan.call_timeout);
+        if stage < left {
+            effects.push(Effect::Arm { timer: Timer::Wave(record.wave), after: stage });
+        }
+        effects.push(Effect::Show(show::wave(record, now)));
+        let most_attempts = record.attempts_each(MOST_ATTEMPTS);
+        for seat in record.open_seats() {
+            let ask = match &record.slots[seat] {
+                Slot::Open { ask, .. } => *ask,
+                Slot::Out | Slot::Done | Slot::Missing => continue,
+            };
+            let agent = record.plan.seats[seat].agent.clone();
+            let call = CallId { run: record.plan.run.clone(), wave: record.wave, agent, ask };
+            effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
+        }
+    }
+
+    /// Ends the current wave with what there is.
+    fn close_wave(&mut self, effects: &mut Vec<Effect>) {
+        if self.scoring.is_some() {
+            return;
+        }
+        let wave = self.record.wave;
+        let reason: Arc<str> = match self.out_of_time {
+            true => "no answer before the deadline".into(),
+            false => "no answer within the time of its stage".into(),
+        };
+        let open = self.record.open_seats().map(|seat| MissingSeat {
+            agent: self.record.plan.seats[seat].agent.clone(),
+            wave,
+            class: Class::TimedOut,
+            reason: reason.clone(),
+        });
+        let missing: Vec<_> = open.collect();
+        effects.push(Effect::Withdraw);
+        self.decide(vec![Event::WaveClosed { wave, missing }], None, effects);
+    }
+
+    fn score(&mut self, stop: StopReason, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.record.leave(now);
+        self.scoring = Some(stop);
+        effects.push(Effect::Show(show::scoring(&self.record, now)));
+        let texts = self.record.seats.iter().filter_map(|seat| seat.texts.last().cloned());
+        effects.push(Effect::Check { texts: texts.collect() });
+    }
+
+    fn checked(&mut self, now: Timestamp, reports: Vec<CheckReport>, effects: &mut Vec<Effect>) {
+        let Some(stop) = self.scoring else { return };
+        let reports = reports.into_iter().map(Arc::new).collect();
+        let verdict = ranking::verdict(&self.record, reports, stop, now);
+        let Some(winner) = verdict.winner() else { return self.fail(effects) };
+        let task = Event::TaskCompleted {
+            run: self.record.plan.run.run,
+            winner: winner.agent.clone(),
+            duration: verdict.duration,
+        };
+        self.decide(vec![Event::VerdictReached(Arc::new(verdict))], Some(task), effects);
+    }
+
+    /// No model ever answered: the causes are the message, never a made-up text.
+    fn fail(&mut self, effects: &mut Vec<Effect>) {
+        let missing = self.record.missing.clone();
+        let class = if self.out_of_time { Class::TimedOut } else { worst(&missing) };
+        let causes: Vec<_> = missing.iter().map(|seat| format!("{}: {}", seat.agent, seat.reason)).collect();
+        let message: Arc<str> = format!("no agent answered ({})", causes.join("; ")).into();
+        self.give_up(class, message, effects);
+    }
+
+    /// Ends the run without a verdict.
+    fn give_up(&mut self, class: Class, message: Arc<str>, effects: &mut Vec<Effect>) {
+        let missing = self.record.missing.clone();
+        let task = Event::TaskFailed(TaskFailure { run: self.record.plan.run.run, class, message: message.clone() });
+        self.decide(vec![Event::DeliberationFailed { class, message, missing }], Some(task), effects);
+    }
+
+    fn cancel(&mut self, reason: Arc<str>, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Withdraw);
+        let task = Event::TaskCancelled { run: self.record.plan.run.run, reason: reason.clone() };
+        self.decide(vec![Event::DeliberationCancelled { reason }], Some(task), effects);
+    }
+}
+
+/// What the clients of a run without verdict are told.
+pub(super) fn failure_of(record: &Record) -> SystemError {
+    match &record.end {
+        Some(End::Failed { class, message }) => SystemError::Failed { class: *class, message: message.clone() },
+        Some(End::Cancelled { reason }) => SystemError::Cancelled { reason: reason.clone() },
+        Some(End::Verdict(_)) | None => SystemError::WrongState("the run has not ended".into()),
+    }
+}
+
+/// The class that says most about what to do: what may heal first, then what must be mended.
+fn worst(missing: &[MissingSeat]) -> Class {
+    let order = [Class::Transient, Class::TimedOut, Class::Busy, Class::Refused, Class::Invalid, Class::Gone];
+    order.into_iter().find(|class| missing.iter().any(|seat| seat.class == *class)).unwrap_or(Class::Internal)
+}
+
+impl Record {
+    /// Waves from the current one to the last, itself included.
+    fn waves_left(&self) -> u32 {
+        let all = 1 + 2 * u32::from(self.plan.rounds);
+        let round = u32::from(self.wave.round);
+        let done = match self.wave.stage {
+            Stage::Propose => 0,
+            Stage::Critique => 2 * round - 1,
+            Stage::Revise | Stage::Score | Stage::Select => 2 * round,
+        };
+        all.saturating_sub(done).max(1)
+    }
+}

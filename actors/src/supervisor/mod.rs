@@ -1,0 +1,21 @@
+//! Who restarts whom.
+//!
+//! ```text
+//!  Root ─ Councils ─ RoleSupervisor(role) ─┬─ Council              restart: reads its stream again
+//!                                          ├─ Agent(seat)…         restart: its calls are asked again
+//!                                          └─ Deliberations ─ Deliberation(task)…  restart: folds its stream
+//! ```
+//!
+//! A supervisor holds a policy table and no business code. What dies too often is parked with an event and a reason
+//! while everything else goes on; what neither lives nor dies ends the process, and the journal brings it all back.
+
+mod children;
+mod councils;
+mod deliberations;
+pub mod policy;
+mod role;
+mod root;
+
+pub(crate) use deliberations::Message as DeliberationsMessage;
+pub(crate) use role::Message as RoleMessage;
+pub(crate) use root::{Message as RootMessage, Root};

@@ -1,0 +1,113 @@
+//! The root: keeps the councils' supervisor alive, or says that the process must end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::children::{Child, exit_of, later};
+use super::councils::{self, Councils, Message as CouncilsMessage};
+use super::policy::{Policy, Verdict};
+use crate::council;
+use crate::domain::council::Council;
+use crate::error::SystemError;
+use crate::world::{Fault, World};
+
+pub(crate) struct Root;
+
+/// The councils' supervisor holds no work of its own: three restarts in ten seconds are enough to know.
+const POLICY: Policy = Policy {
+    most_restarts: 3,
+    window: Duration::from_secs(10),
+    first_wait: Duration::from_millis(50),
+    longest_wait: Duration::from_secs(1),
+};
+
+/// Mail of the root.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// From the system; passed on.
+    CreateCouncil {
+        council: Box<Council>,
+        reply: council::Reply,
+    },
+    Restart,
+    Tick,
+}
+
+pub(crate) struct Live {
+    world: Arc<World>,
+    councils: Option<ActorRef<CouncilsMessage>>,
+    child: Child,
+}
+
+impl Actor for Root {
+    type Msg = Message;
+    type State = Live;
+    type Arguments = Arc<World>;
+
+    async fn pre_start(&self, myself: ActorRef<Message>, world: Arc<World>) -> Result<Live, ActorProcessingErr> {
+        drop(myself.send_interval(world.settings.ping_every, || Message::Tick));
+        let child = Child::standing(&world, "councils".to_owned(), "root".to_owned());
+        let mut live = Live { world, councils: None, child };
+        live.spawn(&myself).await?;
+        Ok(live)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        live: &mut Live,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::CreateCouncil { council, reply } => match &live.councils {
+                Some(councils) => drop(councils.cast(CouncilsMessage::Create { council, reply })),
+                None => drop(reply.send(Err(SystemError::Unavailable("the councils are restarting".into())))),
+            },
+            Message::Restart => live.spawn(&myself).await?,
+            Message::Tick => live.tick(),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Message>,
+        event: SupervisionEvent,
+        live: &mut Live,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some((id, reason)) = exit_of(event) else { return Ok(()) };
+        if !live.child.is(id) {
+            return Ok(());
+        }
+        live.councils = None;
+        match live.child.died(&live.world, &POLICY, &reason) {
+            Verdict::RestartAfter(wait) => later(&myself, wait, || Message::Restart),
+            Verdict::Meltdown => drop(live.world.fault.send_replace(Some(Fault::Meltdown { reason: reason.into() }))),
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, myself: ActorRef<Message>, _: &mut Live) -> Result<(), ActorProcessingErr> {
+        myself.stop_children_and_wait(None, None).await;
+        Ok(())
+    }
+}
+
+impl Live {
+    async fn spawn(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let heartbeat = self.child.heartbeat.clone();
+        let arguments = councils::Arguments { world: self.world.clone(), heartbeat };
+        let (actor, _) = Actor::spawn_linked(None, Councils, arguments, myself.get_cell()).await?;
+        self.child.lives(&self.world, actor.get_cell());
+        self.councils = Some(actor);
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        if let (Some(beat), Some(councils)) = (self.child.next_beat(&self.world), &self.councils) {
+            drop(councils.cast(CouncilsMessage::Ping { beat }));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Fakes for every port, for tests and benchmarks: simulated, in memory, seeded. Never part of a release.
+
+mod journal;
+mod model;
+mod ports;
+mod random;
+mod scenario;
+
+pub use journal::{JournalFaults, MemoryJournal};
+pub use model::{FakeModel, Reaction};
+pub use ports::{FakeChecks, FakeClock, FakeIds};
+pub use random::Random;
+pub use scenario::{Scenario, Stage, draft, embedded_prompts, spec};

@@ -1,0 +1,204 @@
+//! A story for a test: councils, a model that behaves as told, a journal that may fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::journal::{JournalFaults, MemoryJournal};
+use super::model::{FakeModel, Reaction};
+use super::ports::{FakeChecks, FakeClock, FakeIds};
+use super::random::Random;
+use crate::deliberation::prompt::{Prompts, TEMPLATES};
+use crate::domain::council::{Endpoint, Sampling};
+use crate::domain::id::{Role, TaskId};
+use crate::domain::task::{TaskDraft, TaskSpec};
+use crate::ports::{Checks, ModelCall, Ports};
+use crate::{CouncilDraft, Settings, System};
+
+/// The templates of the repository.
+#[must_use]
+pub fn embedded_prompts() -> BTreeMap<Arc<str>, Arc<str>> {
+    let texts = [
+        include_str!("../../../config/prompts/critique.md"),
+        include_str!("../../../config/prompts/persona.md"),
+        include_str!("../../../config/prompts/propose.md"),
+        include_str!("../../../config/prompts/revise.md"),
+        include_str!("../../../config/prompts/seat.md"),
+        include_str!("../../../config/prompts/shared.md"),
+    ];
+    TEMPLATES.into_iter().map(Arc::from).zip(texts.into_iter().map(Arc::from)).collect()
+}
+
+/// A task for role DEV.
+#[must_use]
+pub fn draft(description: &str) -> TaskDraft {
+    TaskDraft { role: "DEV".into(), description: description.into(), ..TaskDraft::default() }
+}
+
+/// The same, checked.
+///
+/// # Panics
+/// When the draft is not valid: a mistake of the test.
+#[must_use]
+pub fn spec(draft: TaskDraft) -> TaskSpec {
+    draft.check().unwrap_or_else(|problems| std::panic::panic_any(problems.to_string()))
+}
+
+/// How a story begins.
+pub struct Scenario {
+    councils: Vec<(&'static str, usize)>,
+    model: FakeModel,
+    checks: Arc<dyn Checks>,
+    journal: MemoryJournal,
+    seed: u64,
+    pub settings: Settings,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scenario {
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            councils: Vec::new(),
+            model: FakeModel::instant(),
+            checks: Arc::new(FakeChecks),
+            journal: MemoryJournal::new(),
+            seed: 1,
+            settings: Settings::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn council(mut self, role: &'static str, agents: usize) -> Self {
+        self.councils.push((role, agents));
+        self
+    }
+
+    #[must_use]
+    pub fn model(self, model: FakeModel) -> Self {
+        Self { model, ..self }
+    }
+
+    /// The model does this with every call.
+    #[must_use]
+    pub fn reacts(self, script: impl Fn(&ModelCall, u32) -> (Duration, Reaction) + Send + Sync + 'static) -> Self {
+        self.model(FakeModel::new(script))
+    }
+
+    #[must_use]
+    pub fn checks(self, checks: Arc<dyn Checks>) -> Self {
+        Self { checks, ..self }
+    }
+
+    #[must_use]
+    pub fn journal(self, journal: MemoryJournal) -> Self {
+        Self { journal, ..self }
+    }
+
+    #[must_use]
+    pub fn journal_faults(self, faults: JournalFaults) -> Self {
+        let journal = self.journal.clone().with_faults(faults);
+        self.journal(journal)
+    }
+
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Starts the system and creates the councils that are not there yet.
+    ///
+    /// # Panics
+    /// When the system does not start: the test has nothing to test then.
+    pub async fn start(self) -> Stage {
+        let ids = Arc::new(FakeIds::new(Random::new(self.seed)));
+        let clock = Arc::new(FakeClock::default());
+        let (model, journal) = (self.model, self.journal);
+        let ports = Ports {
+            model: Arc::new(model.clone()),
+            checks: self.checks,
+            journal: Arc::new(journal.clone()),
+            clock,
+            ids,
+        };
+        let mut stage = Stage { system: None, journal, model, ports, settings: self.settings };
+        stage.rise().await;
+        for (role, agents) in self.councils {
+            let role = Role::parse("role", role).unwrap_or_else(|problem| std::panic::panic_any(problem.to_string()));
+            let draft = CouncilDraft {
+                role,
+                num_agents: agents,
+                rounds: 1,
+                review: true,
+                agent_type: "VLLM".into(),
+                model: "fake".into(),
+                endpoint: Endpoint::Pool,
+                sampling: Sampling::default(),
+            };
+            if let Err(error) = stage.system().create_council(draft).await {
+                std::panic::panic_any(error.to_string());
+            }
+        }
+        stage
+    }
+}
+
+/// The running story.
+pub struct Stage {
+    system: Option<System>,
+    pub journal: MemoryJournal,
+    pub model: FakeModel,
+    ports: Ports,
+    settings: Settings,
+}
+
+impl Stage {
+    /// # Panics
+    /// After [`Stage::crash`] and before [`Stage::rise`].
+    #[must_use]
+    pub fn system(&self) -> &System {
+        match &self.system {
+            Some(system) => system,
+            None => std::panic::panic_any("the system is down"),
+        }
+    }
+
+    /// Kills every actor at once and cuts the journal off, as kill -9 does.
+    pub async fn crash(&mut self) {
+        self.journal = self.journal.crash();
+        self.ports.journal = Arc::new(self.journal.clone());
+        if let Some(system) = self.system.take() {
+            system.kill().await;
+        }
+    }
+
+    /// Starts again on the same journal.
+    ///
+    /// # Panics
+    /// When the system does not start.
+    pub async fn rise(&mut self) {
+        let prompts = Prompts::compile(embedded_prompts());
+        let started = match prompts {
+            Ok(prompts) => System::start(self.ports.clone(), self.settings.clone(), prompts).await,
+            Err(error) => std::panic::panic_any(error.to_string()),
+        };
+        match started {
+            Ok(system) => self.system = Some(system),
+            Err(error) => std::panic::panic_any(error.to_string()),
+        }
+    }
+
+    /// A task id.
+    ///
+    /// # Panics
+    /// When the text is none.
+    #[must_use]
+    pub fn task(text: &str) -> TaskId {
+        TaskId::parse("task_id", text).unwrap_or_else(|problem| std::panic::panic_any(problem.to_string()))
+    }
+}

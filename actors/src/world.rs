@@ -1,0 +1,202 @@
+//! What all actors share: ports, settings, and what many readers look up without asking an actor.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ractor::ActorRef;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::deliberation::prompt::Prompts;
+use crate::domain::council::Council;
+use crate::domain::id::{AgentId, Role, TaskId};
+use crate::domain::task::TaskKind;
+use crate::gate::Gate;
+use crate::ports::Ports;
+use crate::running::Running;
+use crate::view::{ActorNode, Sample};
+use crate::{agent, council, supervisor};
+
+/// Finished runs kept for percentiles.
+const MOST_SAMPLES: usize = 65_536;
+
+/// How the system runs. Numbers come from configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Deliberations open at once; the gate's permits.
+    pub open_deliberations: u32,
+    /// For tasks that name no deadline.
+    pub deadline: Duration,
+    /// For one model call.
+    pub call_timeout: Duration,
+    /// For agents that name no number of their own.
+    pub calls_per_agent: usize,
+    /// The middle of the seats' temperatures.
+    pub temperature: f32,
+    /// How long work without a client goes on after a cut stream.
+    pub orphan_grace: Duration,
+    /// How often children are pinged; unanswered for twice as long they are restarted.
+    pub ping_every: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            open_deliberations: 16_384,
+            deadline: Duration::from_secs(300),
+            call_timeout: Duration::from_secs(300),
+            calls_per_agent: 1_024,
+            temperature: 0.7,
+            orphan_grace: Duration::from_secs(30),
+            ping_every: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why the process must end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An actor neither answered nor died.
+    Stuck { actor: Arc<str> },
+    /// What supervises all others died too often.
+    Meltdown { reason: Arc<str> },
+}
+
+pub(crate) struct World {
+    pub(crate) ports: Ports,
+    pub(crate) settings: Settings,
+    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) gate: Gate,
+    pub(crate) registry: Registry,
+    pub(crate) started: Instant,
+    pub(crate) draining: AtomicBool,
+    /// All that was open is known, councils are at work.
+    pub(crate) recovered: watch::Sender<bool>,
+    pub(crate) fault: watch::Sender<Option<Fault>>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("World")
+    }
+}
+
+impl World {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A council as readers see it.
+#[derive(Clone, Debug)]
+pub(crate) struct CouncilEntry {
+    pub(crate) council: Arc<Council>,
+    /// Of its stream.
+    pub(crate) version: u64,
+    pub(crate) actor: Option<ActorRef<council::Message>>,
+    pub(crate) supervisor: ActorRef<supervisor::RoleMessage>,
+}
+
+/// Lookups for many readers. No lock is held longer than one lookup, none across an await.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    pub(crate) councils: DashMap<Role, CouncilEntry>,
+    agents: DashMap<(Role, AgentId), agent::Handle>,
+    pub(crate) deliberations: DashMap<Role, ActorRef<supervisor::DeliberationsMessage>>,
+    pub(crate) running: DashMap<TaskId, Arc<Running>>,
+    pub(crate) tree: DashMap<String, ActorNode>,
+    /// Standing actors by name, for tests that kill them.
+    #[cfg(feature = "testing")]
+    pub(crate) cells: DashMap<String, ractor::ActorCell>,
+    pub(crate) counts: DashMap<(Role, TaskKind), Counts>,
+    pub(crate) samples: Mutex<VecDeque<Sample>>,
+    pub(crate) calls: CallTimes,
+}
+
+/// Finished runs of one role and kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Ever.
+    pub(crate) completed: u64,
+    pub(crate) total: Duration,
+    /// Since start.
+    pub(crate) completed_now: u64,
+    pub(crate) failed_now: u64,
+}
+
+/// Finished model calls since start.
+#[derive(Debug, Default)]
+pub(crate) struct CallTimes {
+    pub(crate) count: AtomicU64,
+    pub(crate) total_micros: AtomicU64,
+}
+
+impl CallTimes {
+    pub(crate) fn note(&self, took: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.total_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn mean(&self) -> Duration {
+        let count = self.count.load(Ordering::Relaxed).max(1);
+        Duration::from_micros(self.total_micros.load(Ordering::Relaxed) / count)
+    }
+}
+
+impl Registry {
+    pub(crate) fn agent(&self, role: &Role, agent: &AgentId) -> Option<agent::Handle> {
+        self.agents.get(&(role.clone(), agent.clone())).map(|handle| handle.clone())
+    }
+
+    pub(crate) fn put_agent(&self, role: &Role, agent: &AgentId, handle: agent::Handle) {
+        self.agents.insert((role.clone(), agent.clone()), handle);
+    }
+
+    pub(crate) fn drop_agent(&self, role: &Role, agent: &AgentId) {
+        self.agents.remove(&(role.clone(), agent.clone()));
+    }
+
+    /// Open runs of a role, by task id.
+    pub(crate) fn open_runs(&self, role: &Role) -> Vec<Arc<Running>> {
+        let mut runs: Vec<_> = self
+            .running
+            .iter()
+            .filter(|running| running.spec.role == *role && !running.has_ended())
+            .map(|running| running.clone())
+            .collect();
+        runs.sort_by(|a, b| a.run.cmp(&b.run));
+        runs
+    }
+
+    /// A run ended: it counts, and nobody finds it here any more.
+    pub(crate) fn finished(&self, running: &Running, uptime: Duration) {
+        let (role, kind) = (running.spec.role.clone(), running.spec.kind);
+        let outcome = running.ending().and_then(Result::ok);
+        let mut counts = self.counts.entry((role, kind)).or_default();
+        match &outcome {
+            Some(outcome) => {
+                counts.completed += 1;
+                counts.completed_now += 1;
+                counts.total += outcome.verdict.duration;
+            }
+            None => counts.failed_now += 1,
+        }
+        drop(counts);
+        if let Some(outcome) = outcome {
+            let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+            if samples.len() == MOST_SAMPLES {
+                samples.pop_front();
+            }
+            samples.push_back(Sample { at: uptime, kind, took: outcome.verdict.duration });
+        }
+        self.running.remove_if(&running.run.task, |_, current| current.run == running.run);
+    }
+}

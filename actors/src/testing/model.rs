@@ -65,7 +65,7 @@ impl FakeModel {
     pub fn usual(call: &ModelCall) -> Arc<str> {
         match call.stage() {
             Stage::Critique => {
-                let rating = call.id.agent.as_str().bytes().last().map_or(5, |digit| digit % 10);
+                let rating = call.id.agent.as_str().bytes().last().map_or(5, |digit| digit.saturating_sub(b'0') % 10);
                 format!(
                     "{{\"summary\":\"seen\",\"findings\":[],\"ratings\":[{{\"requirement\":0,\"rating\":{rating}}}]}}"
                 )

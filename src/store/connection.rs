@@ -1,0 +1,128 @@
+//! How connections are set up: one that writes, any number that read.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::OpenError;
+use super::migration;
+
+/// How long SQLite itself waits for a lock of another process before it reports one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A checkpoint inside a commit after so many pages (16 MiB): often enough to keep the WAL small, seldom enough that
+/// the pages of the indexes are written back once for many inserts.
+const CHECKPOINT_PAGES: i64 = 4_096;
+
+/// What stays of the WAL file once it was written back.
+const WAL_KEPT_BYTES: i64 = 32 << 20;
+
+/// The writer's page cache, in KiB (negative as SQLite wants it): the inner pages of all indexes stay in it.
+const CACHE_KIB: i64 = -16_384;
+
+/// When a commit counts as durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk before it is acknowledged.
+    #[default]
+    Full,
+    /// Handed to the operating system: survives a kill of the process, not a loss of power. Only for stores that are
+    /// thrown away.
+    Off,
+}
+
+/// Makes the folder and gives the store's path without links, so that two spellings take one lock.
+pub(super) fn place(path: &Path) -> Result<PathBuf, OpenError> {
+    let Some(name) = path.file_name() else {
+        return Err(OpenError::NotAStore { path: path.to_owned() });
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        fs::create_dir_all(folder).map_err(OpenError::io(path, "making the folder"))?;
+        sync_upwards(folder).map_err(OpenError::io(path, "making the folder"))?;
+    }
+    if path.exists() {
+        return path.canonicalize().map_err(OpenError::io(path, "finding the file"));
+    }
+    Ok(folder.canonicalize().map_err(OpenError::io(path, "finding the folder"))?.join(name))
+}
+
+/// New folders must outlive a loss of power before anything in them is acknowledged.
+fn sync_upwards(folder: &Path) -> std::io::Result<()> {
+    folder.canonicalize()?.ancestors().take(3).try_for_each(|level| File::open(level)?.sync_all())
+}
+
+/// Opens for writing, makes or migrates the schema.
+pub(super) fn create(path: &Path, durability: Durability) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(path, flags).map_err(OpenError::sqlite(path))?;
+    conn.busy_timeout(BUSY_TIMEOUT).map_err(OpenError::sqlite(path))?;
+    migration::migrate(&mut conn, path)?;
+    prepare_to_write(&conn, durability).map_err(OpenError::sqlite(path))?;
+    Ok(conn)
+}
+
+/// Opens the file that was there a moment ago; never makes a new one.
+pub(super) fn reopen(path: &Path, durability: Durability) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    prepare_to_write(&conn, durability)?;
+    Ok(conn)
+}
+
+fn prepare_to_write(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    // A file system that cannot share memory answers with another mode; FULL keeps that durable, only slower.
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        tracing::warn!(
+            mode,
+            "the store cannot use a write-ahead log here; readers and the writer will wait for each other"
+        );
+    }
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Off => "OFF",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    conn.pragma_update(None, "cache_size", CACHE_KIB)?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// Opens for reading what a daemon, running or dead, has written.
+pub(super) fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(conn)
+}
+
+/// Like [`read_only`], with a typed refusal of what is no store.
+pub(super) fn read_only_checked(path: &Path) -> Result<Connection, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing { path: path.to_owned() });
+    }
+    let conn = read_only(path).map_err(OpenError::sqlite(path))?;
+    if migration::check(&conn, path)? == 0 {
+        return Err(OpenError::NotAStore { path: path.to_owned() });
+    }
+    Ok(conn)
+}
+
+pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<String> {
+    conn.query_row("SELECT id FROM store", [], |row| row.get(0))
+}
+
+/// Writes the WAL back and empties its file, waiting so long for readers to let go of it; whether it is empty now.
+pub(super) fn empty_wal(conn: &Connection, patience: Duration) -> rusqlite::Result<bool> {
+    conn.busy_timeout(patience)?;
+    let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(busy? == 0)
+}

@@ -1,0 +1,223 @@
+//! What waits to be written: bounded in batches and in bytes, gathered into groups that share one commit.
+//!
+//! A commit costs the same for one event and for a thousand. So the writer waits a little for more, but only while it
+//! pays: a lone caller finds its group complete at once. Callers wake the writer only when a group is complete, since
+//! a wake-up for every batch would cost more than the batch.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use moothall_actors::domain::event::NewEvent;
+use moothall_actors::domain::id::StreamId;
+use moothall_actors::ports::{Ack, Batch, Committed, JournalError};
+
+/// Most batches in one transaction: a bound on its time, and on what a reader waits for.
+const MAX_GROUP: usize = 1_024;
+/// The longest wait for more batches.
+const GATHER: Duration = Duration::from_micros(500);
+/// No batch for so long: no more are coming.
+const LULL: Duration = Duration::from_micros(100);
+/// When to come back to a full queue: about the time of some commits.
+const BUSY_RETRY: Duration = Duration::from_millis(50);
+
+/// What an event costs the queue beside its payload; for the bound in bytes.
+const EVENT_BYTES: usize = 256;
+
+/// A batch, encoded on its caller's thread, and whom to tell.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) appends: Vec<EncodedAppend>,
+    pub(super) ack: Ack,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct EncodedAppend {
+    pub(super) stream: StreamId,
+    pub(super) expected_version: u64,
+    /// With the payload as it will be stored.
+    pub(super) events: Vec<(NewEvent, Vec<u8>)>,
+}
+
+impl Pending {
+    pub(super) fn encode(batch: Batch, ack: Ack) -> Result<Self, (Ack, JournalError)> {
+        let mut bytes = 0;
+        let mut appends = Vec::with_capacity(batch.appends.len());
+        for append in batch.appends {
+            let mut events = Vec::with_capacity(append.events.len());
+            for event in append.events {
+                match event.event.encode() {
+                    Ok(payload) => {
+                        bytes += payload.len() + EVENT_BYTES;
+                        events.push((event, payload));
+                    }
+                    Err(error) => {
+                        let why = format!("{} {} cannot be encoded: {error}", event.event.kind(), event.id);
+                        return Err((ack, JournalError::Unusable(why.into())));
+                    }
+                }
+            }
+            appends.push(EncodedAppend { stream: append.stream, expected_version: append.expected_version, events });
+        }
+        Ok(Self { appends, ack, bytes })
+    }
+
+    pub(super) fn events(&self) -> impl Iterator<Item = &NewEvent> {
+        self.appends.iter().flat_map(|append| append.events.iter().map(|(event, _)| event))
+    }
+}
+
+/// How much may wait; what is being written counts until it is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) batches: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    bounds: Bounds,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<Pending>,
+    held: usize,
+    held_bytes: usize,
+    /// The writer is to be woken when this many wait.
+    wake_at: usize,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    /// Nothing more is taken; what waits is still written.
+    Closing,
+    /// The writer has ended; this is what callers are told.
+    Ended(JournalError),
+}
+
+impl Queue {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let state = State { waiting: VecDeque::new(), held: 0, held_bytes: 0, wake_at: usize::MAX, phase: Phase::Open };
+        Self { bounds, state: Mutex::new(state), arrived: Condvar::new() }
+    }
+
+    /// Takes a batch, or tells at once why not.
+    pub(super) fn push(&self, pending: Pending) {
+        let mut state = self.lock();
+        if let Some(refusal) = state.refusal(pending.bytes, self.bounds) {
+            drop(state);
+            return pending.ack.tell(Err(refusal));
+        }
+        state.held += 1;
+        state.held_bytes += pending.bytes;
+        state.waiting.push_back(pending);
+        let complete = state.waiting.len() >= state.wake_at;
+        drop(state);
+        if complete {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// The next group, in the order of the pushes; `None` = closed and all written. `last` is the size of the group
+    /// before: whoever wrote then is likely to write again, together with those that came during its commit.
+    pub(super) fn gather(&self, last: usize) -> Option<VecDeque<Pending>> {
+        let mut state = self.lock();
+        let likely = (last + state.waiting.len()).clamp(1, MAX_GROUP);
+        while state.waiting.is_empty() {
+            if !matches!(state.phase, Phase::Open) {
+                return None;
+            }
+            state.wake_at = 1;
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state = self.wait_for(state, likely);
+        state.wake_at = usize::MAX;
+        if state.waiting.len() <= MAX_GROUP {
+            return Some(std::mem::take(&mut state.waiting));
+        }
+        let rest = state.waiting.split_off(MAX_GROUP);
+        Some(std::mem::replace(&mut state.waiting, rest))
+    }
+
+    /// Waits until `likely` batches are there, none came for a while, or it took long enough.
+    fn wait_for<'q>(&'q self, mut state: MutexGuard<'q, State>, likely: usize) -> MutexGuard<'q, State> {
+        let until = Instant::now() + GATHER;
+        state.wake_at = likely;
+        while state.waiting.len() < likely && matches!(state.phase, Phase::Open) {
+            let before = state.waiting.len();
+            state = self.arrived.wait_timeout(state, LULL).unwrap_or_else(PoisonError::into_inner).0;
+            if state.waiting.len() == before || Instant::now() >= until {
+                break;
+            }
+        }
+        state
+    }
+
+    /// Makes room and tells; after this call nothing is known of the batch.
+    pub(super) fn settle(&self, pending: Pending, result: Result<Committed, JournalError>) {
+        let mut state = self.lock();
+        state.held -= 1;
+        state.held_bytes -= pending.bytes;
+        drop(state);
+        pending.ack.tell(result);
+    }
+
+    /// Takes nothing more. What waits is still written.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) {
+            state.phase = Phase::Closing;
+        }
+        drop(state);
+        self.arrived.notify_all();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        !matches!(self.lock().phase, Phase::Open)
+    }
+
+    /// Waits so long, or until it is closed.
+    pub(super) fn pause(&self, time: Duration) {
+        let state = self.lock();
+        let waited = self.arrived.wait_timeout_while(state, time, |state| matches!(state.phase, Phase::Open));
+        drop(waited);
+    }
+
+    /// The writer ends: all that wait, and all that come, are told why.
+    pub(super) fn end(&self, why: &JournalError) {
+        let mut state = self.lock();
+        if !matches!(state.phase, Phase::Ended(_)) {
+            state.phase = Phase::Ended(why.clone());
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.arrived.notify_all();
+        for pending in waiting {
+            self.settle(pending, Err(why.clone()));
+        }
+    }
+
+    /// A thread that panicked here held no half-made state: every change is one statement long.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn refusal(&self, bytes: usize, bounds: Bounds) -> Option<JournalError> {
+        match &self.phase {
+            Phase::Closing => return Some(JournalError::Closed),
+            Phase::Ended(why) => return Some(why.clone()),
+            Phase::Open => {}
+        }
+        // One batch over the bound goes in alone: it would be told `Busy` for ever.
+        let full = self.held >= bounds.batches || (self.held > 0 && self.held_bytes + bytes > bounds.bytes);
+        full.then_some(JournalError::Busy { retry_after: BUSY_RETRY })
+    }
+}

@@ -1,0 +1,180 @@
+//! Reading: some connections beside the writer's, each used by one blocking task at a time. WAL lets them read while
+//! the writer writes; they see what was committed when their read began.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moothall_actors::domain::event::Recorded;
+use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::ports::{JournalError, JournalStats, Recovery, TaskQuery, TaskRow};
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::error::{OpenError, ReadError, StoreError};
+use super::query::{self, EventQuery};
+use super::row::StoredEvent;
+use super::verify::{self, VerifyReport};
+use super::{backup, connection};
+
+/// Reads at once: more would only wait for the same two cores and the same disk.
+const CONNECTIONS: usize = 4;
+
+/// Called when a read finds the file damaged.
+type Alarm = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Bytes on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileSizes {
+    pub database: u64,
+    /// The write-ahead log.
+    pub wal: u64,
+    /// Part of `database`: pages that were freed and not given back yet.
+    pub free: u64,
+}
+
+/// The reading half of a store; stands alone for commands that look into a store whose daemon runs, or is dead.
+#[derive(Clone)]
+pub struct StoreReader {
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    path: PathBuf,
+    store_id: String,
+    permits: Arc<Semaphore>,
+    /// Opened when first needed, at most as many as there are permits.
+    idle: Mutex<Vec<Connection>>,
+    alarm: Option<Alarm>,
+}
+
+impl StoreReader {
+    /// Opens a store that somebody else may be writing. Changes nothing in it.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let conn = connection::read_only_checked(path)?;
+        let store_id = connection::store_id(&conn).map_err(OpenError::sqlite(path))?;
+        Ok(Self::new(path.to_owned(), store_id, None))
+    }
+
+    pub(super) fn new(path: PathBuf, store_id: String, alarm: Option<Alarm>) -> Self {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        Self { pool: Arc::new(Pool { path, store_id, permits, idle: Mutex::default(), alarm }) }
+    }
+
+    /// The UUID that its first migration gave it.
+    #[must_use]
+    pub fn store_id(&self) -> &str {
+        &self.pool.store_id
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.pool.path
+    }
+
+    /// One stream in order.
+    pub async fn stream(
+        &self,
+        stream: &StreamId,
+        after_version: u64,
+        limit: usize,
+    ) -> Result<Vec<Recorded>, JournalError> {
+        let stream = stream.clone();
+        self.read(move |conn| query::decode(query::stream(conn, &stream, after_version, limit)?)).await
+    }
+
+    /// All streams in order.
+    pub async fn events(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
+        let query = EventQuery { after_seq, limit, ..EventQuery::default() };
+        self.read(move |conn| query::decode(query::events(conn, &query)?)).await
+    }
+
+    /// Events as stored, by place, stream and type.
+    pub async fn read_filtered(
+        &self,
+        after_seq: u64,
+        limit: usize,
+        stream_prefix: Option<&str>,
+        kinds: &[String],
+    ) -> Result<Vec<StoredEvent>, JournalError> {
+        let stream_prefix = stream_prefix.map(str::to_owned);
+        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec() };
+        self.read(move |conn| query::events(conn, &query)).await
+    }
+
+    pub async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        let task = task.clone();
+        self.read(move |conn| query::task(conn, &task)).await
+    }
+
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
+        let query = query.clone();
+        self.read(move |conn| query::tasks(conn, &query)).await
+    }
+
+    pub async fn recovery(&self) -> Result<Recovery, JournalError> {
+        self.read(query::recovery).await
+    }
+
+    pub async fn stats(&self) -> Result<JournalStats, JournalError> {
+        let path = self.pool.path.clone();
+        self.read(move |conn| {
+            let sizes = query::file_sizes(conn, &path)?;
+            Ok(JournalStats { bytes: sizes.database + sizes.wal, ..query::stats(conn)? })
+        })
+        .await
+    }
+
+    pub async fn file_sizes(&self) -> Result<FileSizes, JournalError> {
+        let path = self.pool.path.clone();
+        self.read(move |conn| query::file_sizes(conn, &path)).await
+    }
+
+    /// Looks at everything; takes seconds on a large store.
+    pub async fn verify(&self) -> Result<VerifyReport, JournalError> {
+        self.read(verify::verify).await
+    }
+
+    /// Writes a copy to a new file; refuses one that exists.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let to = to.to_owned();
+        self.read(move |conn| Ok(backup::backup(conn, &to))).await?
+    }
+
+    /// Runs `job` where it may block, with a connection of its own.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let permit = self.pool.permits.clone().acquire_owned().await.map_err(|_| JournalError::Closed)?;
+        let pool = self.pool.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let result = pool.with_connection(job);
+            // Given back by the task itself: a caller that stopped waiting did not stop the read.
+            drop(permit);
+            result
+        });
+        Ok(work.await.unwrap_or(Err(ReadError::Interrupted))?)
+    }
+}
+
+impl Pool {
+    fn with_connection<T>(&self, job: impl FnOnce(&Connection) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        let idle = self.idle().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => connection::read_only(&self.path)?,
+        };
+        let result = job(&conn);
+        if let (Err(error), Some(alarm)) = (&result, &self.alarm)
+            && error.is_damage()
+        {
+            alarm(&super::error::chain(error));
+        }
+        self.idle().push(conn);
+        result
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

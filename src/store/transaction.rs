@@ -1,0 +1,179 @@
+//! One group of batches in one transaction. Each batch is checked whole before anything of it is written, so a refused
+//! one touches nothing and costs its neighbours nothing.
+
+use std::collections::VecDeque;
+
+use moothall_actors::domain::event::{NewEvent, SCHEMA};
+use moothall_actors::ports::{Committed, JournalError};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
+
+use super::error::Cure;
+use super::projection::Projection;
+use super::queue::{EncodedAppend, Pending};
+use super::row::{json, signed, unsigned};
+use super::streams::Streams;
+
+/// What one batch is told once the transaction holds.
+pub(super) type Outcome = Result<Committed, JournalError>;
+
+/// Whether a batch that breaks a rule of the tables may be refused alone. That takes a savepoint for each, so it is
+/// done only after the group failed without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    Quick,
+    Sift,
+}
+
+/// Writes the group between BEGIN and COMMIT, which are the caller's. No statement is left open: a checkpoint inside
+/// the commit would have to leave pages behind.
+pub(super) fn write(
+    conn: &Connection,
+    streams: &mut Streams,
+    group: &VecDeque<Pending>,
+    care: Care,
+) -> rusqlite::Result<Vec<Outcome>> {
+    let mut work = Work {
+        conn,
+        streams,
+        insert_event: conn.prepare_cached(
+            "INSERT INTO events (stream, version, event_id, type, schema, at, correlation, causation, payload) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?,
+        projection: Projection::new(conn),
+    };
+    let mut outcomes = Vec::with_capacity(group.len());
+    for pending in group {
+        work.streams.trim();
+        outcomes.push(match care {
+            Care::Quick => work.batch(pending)?,
+            Care::Sift => work.batch_alone(pending)?,
+        });
+    }
+    work.projection.save()?;
+    Ok(outcomes)
+}
+
+struct Work<'c> {
+    conn: &'c Connection,
+    streams: &'c mut Streams,
+    insert_event: CachedStatement<'c>,
+    projection: Projection<'c>,
+}
+
+impl Work<'_> {
+    fn batch(&mut self, pending: &Pending) -> rusqlite::Result<Outcome> {
+        if let Some(conflict) = self.claim(&pending.appends)? {
+            return Ok(match self.first_seq_of_all(pending)? {
+                Some(first_seq) => Ok(Committed { first_seq }),
+                None => Err(conflict),
+            });
+        }
+        let mut first_seq = None;
+        for append in &pending.appends {
+            let seq = self.append(append)?;
+            first_seq = first_seq.or(seq);
+        }
+        Ok(Ok(Committed { first_seq: first_seq.unwrap_or(0) }))
+    }
+
+    /// Notes the versions that the batch will make, or none of them.
+    fn claim(&mut self, appends: &[EncodedAppend]) -> rusqlite::Result<Option<JournalError>> {
+        for (place, append) in appends.iter().enumerate() {
+            let standing = self.streams.standing(self.conn, &append.stream)?;
+            let actual = standing.version;
+            if actual == append.expected_version {
+                standing.version += append.events.len() as u64;
+                continue;
+            }
+            for claimed in appends[..place].iter().rev() {
+                self.streams.standing(self.conn, &claimed.stream)?.version = claimed.expected_version;
+            }
+            let (stream, expected) = (append.stream.clone(), append.expected_version);
+            return Ok(Some(JournalError::Conflict { stream, expected, actual }));
+        }
+        Ok(None)
+    }
+
+    /// A batch that comes again was written before: all of its events are there.
+    fn first_seq_of_all(&self, pending: &Pending) -> rusqlite::Result<Option<u64>> {
+        let mut find = self.conn.prepare_cached("SELECT seq FROM events WHERE event_id = ?1")?;
+        let mut first = None;
+        for event in pending.events() {
+            let seq: Option<i64> = find.query_row([event.id.0], |row| row.get(0)).optional()?;
+            let Some(seq) = seq else { return Ok(None) };
+            first = first.or(Some(unsigned(seq)));
+        }
+        Ok(first)
+    }
+
+    /// The seq of its first event.
+    fn append(&mut self, append: &EncodedAppend) -> rusqlite::Result<Option<u64>> {
+        if append.events.is_empty() {
+            return Ok(None);
+        }
+        let stream = self.stream_id(append)?;
+        let mut first = None;
+        for (version, (event, payload)) in (append.expected_version + 1..).zip(&append.events) {
+            let seq = self.insert(stream, version, event, payload)?;
+            self.projection.apply(&append.stream, version, seq, event)?;
+            first = first.or(Some(unsigned(seq)));
+        }
+        Ok(first)
+    }
+
+    fn stream_id(&mut self, append: &EncodedAppend) -> rusqlite::Result<i64> {
+        let standing = self.streams.standing(self.conn, &append.stream)?;
+        if let Some(id) = standing.id {
+            return Ok(id);
+        }
+        self.conn.prepare_cached("INSERT INTO streams (name) VALUES (?1)")?.execute([append.stream.as_str()])?;
+        let id = self.conn.last_insert_rowid();
+        standing.id = Some(id);
+        self.projection.count_stream();
+        Ok(id)
+    }
+
+    fn insert(&mut self, stream: i64, version: u64, event: &NewEvent, payload: &[u8]) -> rusqlite::Result<i64> {
+        self.insert_event.execute((
+            stream,
+            signed(version),
+            event.id.0,
+            event.event.kind(),
+            SCHEMA,
+            signed(event.at.0),
+            event.correlation.as_deref(),
+            event.causation.map(|id| id.0),
+            json(payload),
+        ))?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    fn batch_alone(&mut self, pending: &Pending) -> rusqlite::Result<Outcome> {
+        let sums = self.projection.sums();
+        self.conn.execute_batch("SAVEPOINT batch")?;
+        let outcome = match self.batch(pending) {
+            Err(error) if Cure::of(&error) == Cure::Sift => {
+                self.conn.execute_batch("ROLLBACK TO batch")?;
+                self.streams.forget();
+                self.projection.take_back(sums);
+                Err(self.refusal(pending, &error)?)
+            }
+            outcome => outcome?,
+        };
+        self.conn.execute_batch("RELEASE batch")?;
+        Ok(outcome)
+    }
+
+    /// An event id that is there already, in another place or beside new ones: somebody wrote first.
+    fn refusal(&mut self, pending: &Pending, error: &rusqlite::Error) -> rusqlite::Result<JournalError> {
+        let Some(append) = pending.appends.first().filter(|_| is_repeat(error)) else {
+            return Ok(JournalError::Unusable(format!("a batch was refused: {error}").into()));
+        };
+        let actual = self.streams.standing(self.conn, &append.stream)?.version;
+        Ok(JournalError::Conflict { stream: append.stream.clone(), expected: append.expected_version, actual })
+    }
+}
+
+fn is_repeat(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
+}

@@ -1,0 +1,319 @@
+//! The one thread that writes. It keeps a group until it is durable or refused, whatever happens in between:
+//!
+//! ```text
+//!            ┌── no room, or locked: wait a second ──┐
+//!  gather ─▶ write ─▶ commit ─▶ tell ─▶ gather …     │
+//!   ▲        └── device failed, thread panicked: reopen (3 in 10 s, then lost, 74)
+//!   └─────────── damaged: lost, 65
+//! ```
+//!
+//! Writing a group again is safe at every point: what is there already is recognised by its event ids.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moothall_actors::ports::{JournalError, JournalHealth};
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use super::connection::{self, Durability};
+use super::error::{Cure, EXIT_DATA, EXIT_IO, chain, is_corrupt};
+use super::fault::{FaultHook, FaultPoint};
+use super::lock::{StoreLock, beside};
+use super::queue::{Pending, Queue};
+use super::streams::Streams;
+use super::transaction::{self, Care, Outcome};
+
+/// So many reopenings within [`REOPEN_WINDOW`]; one more and the store is lost.
+const REOPENINGS: usize = 3;
+const REOPEN_WINDOW: Duration = Duration::from_secs(10);
+/// Between a failure and the reopening.
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
+/// Above this size of the WAL file the writer waits for readers to let go of it. Usually the checkpoints inside the
+/// commits keep it at half of that.
+const WAL_LIMIT: u64 = 64 << 20;
+/// How often the file's size is looked at, in groups.
+const WAL_CHECK_GROUPS: u32 = 256;
+
+/// How long a checkpoint waits for readers: batches wait meanwhile.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the callers' side and the writer share.
+pub(super) struct Shared {
+    pub(super) queue: Queue,
+    pub(super) health: watch::Sender<JournalHealth>,
+}
+
+impl Shared {
+    /// For good: whoever waits or comes is told why.
+    pub(super) fn lose(&self, why: &str, exit_code: u8) {
+        tracing::error!(why, exit_code, "the journal is lost");
+        self.health.send_replace(JournalHealth::Lost { why: why.into(), exit_code });
+        self.queue.end(&JournalError::Unusable(why.into()));
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(*self.health.borrow(), JournalHealth::Lost { .. })
+    }
+
+    fn stall(&self, why: &str) {
+        let stalled = JournalHealth::Stalled { why: why.into() };
+        let news = self.health.send_if_modified(|health| {
+            let news = *health == JournalHealth::Writable;
+            if !matches!(health, JournalHealth::Lost { .. }) {
+                *health = stalled;
+            }
+            news
+        });
+        if news {
+            tracing::error!(why, "the journal cannot be written now; everything is kept and tried again");
+        }
+    }
+
+    fn heal(&self) {
+        let healed = self.health.send_if_modified(|health| {
+            let stalled = matches!(health, JournalHealth::Stalled { .. });
+            if stalled {
+                *health = JournalHealth::Writable;
+            }
+            stalled
+        });
+        if healed {
+            tracing::info!("the journal can be written again");
+        }
+    }
+}
+
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) path: PathBuf,
+    pub(super) store_id: String,
+    pub(super) durability: Durability,
+    pub(super) retry_every: Duration,
+    pub(super) fault: Option<FaultHook>,
+    /// `None` = to be opened anew.
+    pub(super) conn: Option<Connection>,
+    pub(super) streams: Streams,
+    pub(super) reopenings: VecDeque<Instant>,
+    pub(super) groups: u32,
+    /// `None` = a store that nobody else can find.
+    pub(super) lock: Option<StoreLock>,
+}
+
+/// What stopped a group.
+enum Trouble {
+    Sqlite(rusqlite::Error),
+    Panicked,
+    /// Where the file was, there is another store.
+    Replaced,
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Trouble {
+    fn cure(&self) -> Cure {
+        match self {
+            Self::Sqlite(error) => Cure::of(error),
+            Self::Panicked => Cure::Reopen,
+            Self::Replaced => Cure::GiveUp,
+        }
+    }
+
+    fn why(&self) -> String {
+        match self {
+            Self::Sqlite(error) => chain(error),
+            Self::Panicked => "the writer panicked".to_owned(),
+            Self::Replaced => "another store stands in its place".to_owned(),
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Sqlite(error) if is_corrupt(error) => EXIT_DATA,
+            _ => EXIT_IO,
+        }
+    }
+}
+
+impl Writer {
+    /// Until the queue is closed and empty, or the store is lost.
+    pub(super) fn run(mut self) {
+        let mut last = 1;
+        while let Some(mut group) = self.shared.queue.gather(last) {
+            last = group.len();
+            self.see_through(&mut group);
+            if self.shared.is_lost() {
+                return;
+            }
+        }
+        self.finish();
+    }
+
+    /// Every batch of the group is told when this returns.
+    fn see_through(&mut self, group: &mut VecDeque<Pending>) {
+        while !group.is_empty() {
+            let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(group)));
+            let trouble = match attempt {
+                Ok(Ok(())) => continue,
+                Ok(Err(trouble)) => trouble,
+                Err(_) => Trouble::Panicked,
+            };
+            if let Some(refusal) = self.treat(&trouble) {
+                for pending in group.drain(..) {
+                    self.shared.queue.settle(pending, Err(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, group: &mut VecDeque<Pending>) -> Result<(), Trouble> {
+        let outcomes = match self.write(group, Care::Quick) {
+            Err(Trouble::Sqlite(error)) if Cure::of(&error) == Cure::Sift => self.write(group, Care::Sift)?,
+            written => written?,
+        };
+        self.shared.heal();
+        for outcome in outcomes {
+            self.reach(FaultPoint::BeforeAck);
+            // Taken out before it is told: a panic in the telling must not tell it twice.
+            if let Some(pending) = group.pop_front() {
+                self.shared.queue.settle(pending, outcome);
+            }
+        }
+        self.keep_wal_small();
+        Ok(())
+    }
+
+    fn write(&mut self, group: &VecDeque<Pending>, care: Care) -> Result<Vec<Outcome>, Trouble> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.reopen()?,
+        };
+        let written = self.transact(&conn, group, care);
+        if written.is_err() {
+            self.streams.forget();
+            // A failed rollback leaves a connection of unknown state: it is dropped, the next one starts clean.
+            if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
+                return written;
+            }
+        }
+        self.conn = Some(conn);
+        written
+    }
+
+    fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<Vec<Outcome>, Trouble> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let outcomes = transaction::write(conn, &mut self.streams, group, care)?;
+        self.reach(FaultPoint::BeforeCommit);
+        conn.prepare_cached("COMMIT")?.execute([])?;
+        self.reach(FaultPoint::AfterCommit);
+        Ok(outcomes)
+    }
+
+    /// Waits as long as the trouble asks for; what the group is told when nothing helps.
+    fn treat(&mut self, trouble: &Trouble) -> Option<JournalError> {
+        let why = trouble.why();
+        match trouble.cure() {
+            Cure::Wait => self.wait(&why),
+            Cure::Reopen if self.no_room() => self.wait(&why),
+            Cure::GiveUp => Some(self.lose(&why, trouble.exit_code())),
+            Cure::Reopen | Cure::Sift => {
+                // After a panic the rollback did not run, and what was noted in memory is not so.
+                self.conn = None;
+                self.streams.forget();
+                let now = Instant::now();
+                self.reopenings.retain(|at| now.duration_since(*at) < REOPEN_WINDOW);
+                if self.reopenings.len() >= REOPENINGS {
+                    return Some(self.lose(&why, trouble.exit_code()));
+                }
+                self.reopenings.push_back(now);
+                tracing::warn!(why, "the store is opened anew");
+                self.shared.queue.pause(REOPEN_PAUSE);
+                None
+            }
+        }
+    }
+
+    fn wait(&mut self, why: &str) -> Option<JournalError> {
+        self.shared.stall(why);
+        if self.shared.queue.is_closing() {
+            tracing::error!(why, "the journal is closed with batches unwritten; none of them was acknowledged");
+            return Some(JournalError::Closed);
+        }
+        self.shared.queue.pause(self.retry_every);
+        // Pages that stand in the WAL many times need less room once they are written back.
+        if let Some(conn) = &self.conn {
+            let _ = connection::empty_wal(conn, CHECKPOINT_PATIENCE);
+        }
+        None
+    }
+
+    fn lose(&self, why: &str, exit_code: u8) -> JournalError {
+        self.shared.lose(why, exit_code);
+        JournalError::Unusable(why.into())
+    }
+
+    fn reopen(&mut self) -> Result<Connection, Trouble> {
+        let conn = connection::reopen(&self.path, self.durability)?;
+        if connection::store_id(&conn)? == self.store_id { Ok(conn) } else { Err(Trouble::Replaced) }
+    }
+
+    /// Some file systems report a full disk as a failed write: ask them once more, in plain words.
+    fn no_room(&self) -> bool {
+        let probe = beside(&self.path, ".probe");
+        let written = File::create(&probe).and_then(|mut file| {
+            file.write_all(&[0; 64 << 10])?;
+            file.sync_all()
+        });
+        let _ = fs::remove_file(&probe);
+        written.is_err_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    fn reach(&self, point: FaultPoint) {
+        if let Some(hook) = &self.fault {
+            hook(point);
+        }
+    }
+
+    /// The checkpoints inside commits never wait. When readers follow each other without a gap the file would grow
+    /// for ever: then this one waits for them, but not long, and looks again later.
+    fn keep_wal_small(&mut self) {
+        self.groups = self.groups.wrapping_add(1);
+        if !self.groups.is_multiple_of(WAL_CHECK_GROUPS) {
+            return;
+        }
+        let bytes = fs::metadata(beside(&self.path, "-wal")).map_or(0, |file| file.len());
+        let Some(conn) = self.conn.as_ref().filter(|_| bytes > WAL_LIMIT) else { return };
+        match connection::empty_wal(conn, CHECKPOINT_PATIENCE) {
+            Ok(emptied) => tracing::debug!(bytes, emptied, "the write-ahead log was to be emptied"),
+            Err(error) => tracing::warn!(bytes, %error, "the write-ahead log cannot be written back now"),
+        }
+    }
+
+    /// Leaves one file behind, and the lock free.
+    fn finish(mut self) {
+        if let Some(conn) = self.conn.take() {
+            if let Err(error) = connection::empty_wal(&conn, CHECKPOINT_PATIENCE) {
+                tracing::warn!(%error, "the last checkpoint failed; the next start makes up for it");
+            }
+            drop(conn);
+        }
+        drop(self.lock.take());
+    }
+}
+
+impl Drop for Writer {
+    /// However the thread ends, nobody waits for it any longer.
+    fn drop(&mut self) {
+        self.shared.queue.end(&JournalError::Closed);
+    }
+}

@@ -53,7 +53,7 @@ impl Exchange {
                 let head = timeout_at(sent + limits.first_token, replica.send(request)).await;
                 let reply = head.map_err(|_| no_first_token(limits))??;
                 let reply = self.accepted(replica, reply, &model).await?;
-                gather(reply, limits, sent).await?
+                Box::pin(gather(reply, limits, sent)).await?
             }
         };
         if completion.text.len() + completion.reasoning.as_deref().map_or(0, str::len) > MAX_TEXT {
@@ -84,8 +84,9 @@ impl Exchange {
     async fn accepted(&self, replica: &Replica, reply: Reply, model: &Chosen) -> Result<Reply, Trouble> {
         match reply.head.status {
             status if status.is_success() => Ok(reply),
-            StatusCode::NOT_FOUND => Err(self.not_found(replica, reply, model).await),
-            _ => Err(replica.refusal(reply).await),
+            // Boxed, since they are seldom needed and every call would hold room for them.
+            StatusCode::NOT_FOUND => Err(Box::pin(self.not_found(replica, reply, model)).await),
+            _ => Err(Box::pin(replica.refusal(reply)).await),
         }
     }
 

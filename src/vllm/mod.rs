@@ -256,6 +256,13 @@ mod tests {
     }
 
     #[test]
+    fn thirty_thousand_waiting_calls_need_little_memory() {
+        let model = VllmModel::new(settings()).unwrap();
+        let bytes = size_of_val(&model.course(&call("propose")));
+        assert!(bytes <= 4096, "one call holds {bytes} bytes");
+    }
+
+    #[test]
     fn an_agent_may_bring_only_allowed_addresses() {
         let model = VllmModel::new(settings()).unwrap();
         assert!(model.check_endpoint("http://gpu:9").is_ok());

@@ -171,7 +171,7 @@ impl Replica {
         if let Some(known) = self.known(needed) {
             return Ok(known);
         }
-        self.learn().await.map(Some).or_else(|trouble| {
+        Box::pin(self.learn()).await.map(Some).or_else(|trouble| {
             // Whoever cannot be reached will not answer the call either.
             if needed || trouble.standing == Standing::Failed { Err(trouble) } else { Ok(None) }
         })

@@ -118,7 +118,7 @@ impl Wire {
         self.driver.open && self.sender.is_ready()
     }
 
-    async fn send(mut self, request: Request<Body>) -> Result<(Response<Incoming>, Self), WireError> {
+    async fn send(mut self: Box<Self>, request: Request<Body>) -> Result<(Response<Incoming>, Box<Self>), WireError> {
         let mut answer = std::pin::pin!(self.sender.send_request(request));
         let driver = &mut self.driver;
         let failed = match std::future::poll_fn(|cx| driver.poll(cx, |cx| answer.as_mut().poll(cx))).await {
@@ -148,7 +148,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    wires: VecDeque<(Instant, Wire)>,
+    wires: VecDeque<(Instant, Box<Wire>)>,
     /// Whether a task closes what is kept too long.
     swept: bool,
 }
@@ -162,23 +162,24 @@ impl Pool {
     pub(crate) async fn send(&self, request: Request<Body>) -> Result<Reply, WireError> {
         let wire = match self.take() {
             Some(wire) => wire,
-            None => self.connect().await?,
+            // Boxed, since it is seldom needed and large.
+            None => Box::pin(self.connect()).await?,
         };
         let (response, wire) = wire.send(request).await?;
         let (head, body) = response.into_parts();
         Ok(Reply { head, body, wire, pool: self.clone() })
     }
 
-    async fn connect(&self) -> Result<Wire, WireError> {
+    async fn connect(&self) -> Result<Box<Wire>, WireError> {
         let stream = self.connector.open(&self.to).await.map_err(WireError::Connect)?;
         let (sender, connection) = http1::handshake(stream).await.map_err(WireError::Lost)?;
-        let mut wire = Wire { sender, driver: Driver { connection, open: true }, kept: false };
+        let mut wire = Box::new(Wire { sender, driver: Driver { connection, open: true }, kept: false });
         // The first poll makes the sender ready.
         wire.usable();
         Ok(wire)
     }
 
-    fn take(&self) -> Option<Wire> {
+    fn take(&self) -> Option<Box<Wire>> {
         loop {
             let (since, mut wire) = lock(&self.idle).wires.pop_back()?;
             if since.elapsed() < self.idle_timeout && wire.usable() {
@@ -187,7 +188,7 @@ impl Pool {
         }
     }
 
-    fn keep(&self, mut wire: Wire) {
+    fn keep(&self, mut wire: Box<Wire>) {
         if !wire.usable() {
             return;
         }
@@ -222,7 +223,7 @@ fn lock(idle: &Mutex<Idle>) -> std::sync::MutexGuard<'_, Idle> {
 pub(crate) struct Reply {
     pub(crate) head: response::Parts,
     body: Incoming,
-    wire: Wire,
+    wire: Box<Wire>,
     pool: Pool,
 }
 

@@ -1,1 +1,275 @@
 //! Model servers that speak the OpenAI-compatible protocol, such as vLLM.
+//!
+//! Behind the port stands everything that a caller should not think about: replicas, connections, retries, limits. A
+//! call is driven by the future that the caller holds, down to the socket: dropping it stops the generation.
+
+mod breaker;
+mod call;
+mod catalog;
+mod exchange;
+mod host;
+mod metric;
+mod probe;
+mod replica;
+mod request;
+mod response;
+mod settings;
+mod stream;
+mod target;
+mod transport;
+mod trouble;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use moothall_actors::domain::answer::{Answer, Class, Failure};
+use moothall_actors::domain::council::Endpoint;
+use moothall_actors::ports::{AnswerForm, Model, ModelCall};
+use url::Url;
+
+pub use breaker::BreakerState;
+pub use host::{HostPattern, NotAPattern};
+pub use probe::ReplicaReport;
+pub use replica::ReplicaState;
+pub use request::BodyError;
+pub use settings::{
+    AUTO_MODEL, BreakerSettings, ContextLength, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings,
+};
+pub use target::BadTarget;
+
+use call::Course;
+use exchange::Exchange;
+use metric::CallMetrics;
+use replica::Replica;
+use request::Encoder;
+use target::Target;
+use transport::Connector;
+
+/// Servers outside the pool that are remembered; agents have at most 64 × 32 seats, most of them in the pool.
+const MAX_ENDPOINTS: usize = 256;
+
+/// Settings that no adapter can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum VllmError {
+    #[error(transparent)]
+    Target(#[from] BadTarget),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+/// The model port over HTTP.
+pub struct VllmModel {
+    exchange: Exchange,
+    connector: Connector,
+    pool: Vec<Arc<Replica>>,
+    /// Servers that agents bring, by their address as given.
+    endpoints: Mutex<HashMap<Arc<str>, Arc<Replica>>>,
+    turn: AtomicUsize,
+    metrics: CallMetrics,
+}
+
+impl VllmModel {
+    /// Nothing is connected yet.
+    pub fn new(settings: VllmSettings) -> Result<Self, VllmError> {
+        let connector = Connector::new(settings.connect_timeout);
+        let encoder = Encoder::new(&settings)?;
+        let replica = |url: &Url| {
+            let target = Target::new(url, key_for(&settings, url))?;
+            Ok(Arc::new(Replica::new(target, connector.clone(), &settings)))
+        };
+        let pool = settings.replicas.iter().map(replica).collect::<Result<_, BadTarget>>()?;
+        Ok(Self {
+            pool,
+            exchange: Exchange { settings, encoder },
+            connector,
+            endpoints: Mutex::default(),
+            turn: AtomicUsize::new(0),
+            metrics: CallMetrics::new(),
+        })
+    }
+
+    /// Asks every server of the pool what it serves. What it learns is used by calls from then on.
+    pub async fn probe(&self) -> Vec<ReplicaReport> {
+        let model = &self.exchange.settings.model;
+        futures::future::join_all(self.pool.iter().map(|replica| probe::probe(replica, model))).await
+    }
+
+    /// How each server of the pool stands, without asking it.
+    #[must_use]
+    pub fn replica_states(&self) -> Vec<ReplicaState> {
+        self.pool.iter().map(|replica| replica.state()).collect()
+    }
+
+    /// Whether an agent may bring this address.
+    pub fn check_endpoint(&self, address: &str) -> Result<Url, Failure> {
+        let invalid =
+            |why: &dyn std::fmt::Display| Failure::new(Class::Invalid, format!("endpoint {address:?}: {why}"));
+        let url = Url::parse(address).map_err(|error| invalid(&error))?;
+        Target::new(&url, None).map_err(|error| invalid(&error))?;
+        let settings = &self.exchange.settings;
+        let of_pool = settings.replicas.iter().any(|replica| replica.host_str() == url.host_str());
+        if of_pool || settings.allowed_endpoints.iter().any(|pattern| pattern.matches(&url)) {
+            return Ok(url);
+        }
+        let host = url.host_str().unwrap_or_default();
+        let why = format!("endpoint {address:?}: host {host} is not in agents.allowed_endpoints");
+        Err(Failure::new(Class::Refused, why))
+    }
+
+    fn endpoint(&self, address: &Arc<str>) -> Result<Arc<Replica>, Failure> {
+        if let Some(known) = self.lock_endpoints().get(address) {
+            return Ok(Arc::clone(known));
+        }
+        let url = self.check_endpoint(address)?;
+        let settings = &self.exchange.settings;
+        let target = Target::new(&url, key_for(settings, &url))
+            .map_err(|error| Failure::new(Class::Invalid, error.to_string()))?;
+        let replica = Arc::new(Replica::new(target, self.connector.clone(), settings));
+        let mut endpoints = self.lock_endpoints();
+        if endpoints.len() >= MAX_ENDPOINTS {
+            // Whoever has no calls is soon made anew.
+            let idle = endpoints.iter().find(|(_, replica)| replica.outstanding() == 0).map(|(at, _)| Arc::clone(at));
+            let Some(idle) = idle else {
+                let why = format!("calls to {MAX_ENDPOINTS} servers outside the pool are under way already");
+                return Err(Failure::new(Class::Busy, why));
+            };
+            endpoints.remove(&idle);
+        }
+        Ok(Arc::clone(endpoints.entry(Arc::clone(address)).or_insert(replica)))
+    }
+
+    fn lock_endpoints(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Replica>>> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn course(&self, call: &ModelCall) -> Result<Answer, Failure> {
+        match &call.endpoint {
+            Endpoint::Pool => Course::new(&self.exchange, &self.pool, call).run(&self.turn).await,
+            Endpoint::Url(address) => {
+                let own = [self.endpoint(address)?];
+                Course::new(&self.exchange, &own, call).run(&self.turn).await
+            }
+            Endpoint::Mock => Err(Failure::new(Class::Refused, "scripted agents are not answered by a model server")),
+        }
+    }
+}
+
+#[async_trait]
+impl Model for VllmModel {
+    async fn complete(&self, call: &ModelCall) -> Result<Answer, Failure> {
+        let counted = Counted { metrics: &self.metrics, ended: false };
+        let outcome = self.course(call).await;
+        counted.ended(&outcome);
+        outcome
+    }
+
+    fn structured(&self, form: AnswerForm) -> bool {
+        self.exchange.encoder.structured(form)
+    }
+}
+
+/// Counts a call whose caller left.
+struct Counted<'a> {
+    metrics: &'a CallMetrics,
+    ended: bool,
+}
+
+impl Counted<'_> {
+    fn ended(mut self, outcome: &Result<Answer, Failure>) {
+        self.ended = true;
+        self.metrics.ended(outcome);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.cancelled();
+        }
+    }
+}
+
+/// The pool's key for the pool's origins only: another port of the same host may be somebody else's server.
+fn key_for(settings: &VllmSettings, url: &Url) -> Option<crate::config::Secret> {
+    if settings.replicas.iter().any(|replica| replica.origin() == url.origin()) {
+        return settings.api_key.clone();
+    }
+    settings.profiles.iter().find(|profile| profile.hosts.matches(url)).map(|profile| profile.api_key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use moothall_actors::domain::id::{AgentId, CallId, RunId, Stage, TaskId, Wave};
+
+    use super::*;
+
+    /// A call as the deliberation makes it.
+    pub(crate) fn call(stage: &str) -> ModelCall {
+        let stage = if stage == "critique" { Stage::Critique } else { Stage::Propose };
+        ModelCall {
+            id: CallId {
+                run: RunId { task: TaskId::parse("task", "t-1").unwrap(), run: 1 },
+                wave: Wave { stage, round: 0 },
+                agent: AgentId::parse("agent", "agent-dev-001").unwrap(),
+                ask: 1,
+            },
+            endpoint: Endpoint::Pool,
+            model: "".into(),
+            shared: "shared \"text\"\n".into(),
+            ask: "ask".into(),
+            form: AnswerForm::Text,
+            temperature: None,
+            top_p: None,
+            seed: None,
+            max_tokens: None,
+            room: 1,
+            timeout: Duration::from_secs(5),
+            most_attempts: 4,
+        }
+    }
+
+    fn settings() -> VllmSettings {
+        let replicas = ["http://gpu:8000", "http://gpu:8001/v1"].map(|url| Url::parse(url).unwrap());
+        VllmSettings {
+            api_key: Some(crate::config::Secret::new("pool-key")),
+            profiles: vec![Profile {
+                hosts: "*.cloud.net".parse().unwrap(),
+                api_key: crate::config::Secret::new("cloud-key"),
+            }],
+            allowed_endpoints: vec!["*.cloud.net".parse().unwrap()],
+            ..VllmSettings::new(replicas.to_vec())
+        }
+    }
+
+    #[test]
+    fn a_key_goes_only_where_it_belongs() {
+        let key = |url| key_for(&settings(), &Url::parse(url).unwrap()).map(|key| key.expose().to_owned());
+        assert_eq!(key("http://gpu:8001/other").as_deref(), Some("pool-key"));
+        assert_eq!(key("http://gpu:9999"), None);
+        assert_eq!(key("https://gpu:8000"), None);
+        assert_eq!(key("https://api.cloud.net").as_deref(), Some("cloud-key"));
+        assert_eq!(key("https://cloud.net.evil.com"), None);
+    }
+
+    #[test]
+    fn thirty_thousand_waiting_calls_need_little_memory() {
+        let model = VllmModel::new(settings()).unwrap();
+        let bytes = size_of_val(&model.course(&call("propose")));
+        assert!(bytes <= 4096, "one call holds {bytes} bytes");
+    }
+
+    #[test]
+    fn an_agent_may_bring_only_allowed_addresses() {
+        let model = VllmModel::new(settings()).unwrap();
+        assert!(model.check_endpoint("http://gpu:9").is_ok());
+        assert!(model.check_endpoint("https://api.cloud.net/v1").is_ok());
+        let refused = model.check_endpoint("http://169.254.169.254/latest").unwrap_err();
+        assert_eq!(refused.class, Class::Refused);
+        assert!(refused.message.contains("agents.allowed_endpoints"), "{refused}");
+        assert_eq!(model.check_endpoint("gpu:8000").unwrap_err().class, Class::Invalid);
+    }
+}

@@ -1,0 +1,238 @@
+//! The bytes of a request: the same call gives the same bytes, whenever it is made.
+
+use bytes::Bytes;
+use moothall_actors::ports::{AnswerForm, ModelCall};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::settings::{ResponseFormat, VllmSettings};
+
+/// Keys of ours that `extra_body` may not replace: the answer could not be understood.
+const FIXED_KEYS: [&str; 4] = ["model", "messages", "stream", "stream_options"];
+
+const JSON_OBJECT: &str = r#"{"type":"json_object"}"#;
+
+/// The critique as the prompts ask for it.
+const JSON_SCHEMA: &str = concat!(
+    r#"{"type":"json_schema","json_schema":{"name":"critique","schema":{"type":"object","additionalProperties":false,"#,
+    r#""required":["summary","findings","ratings"],"properties":{"summary":{"type":"string"},"#,
+    r#""findings":{"type":"array","items":{"type":"object","additionalProperties":false,"#,
+    r#""required":["claim","location","evidence","severity"],"properties":{"claim":{"type":"string"},"#,
+    r#""location":{"type":"string"},"evidence":{"type":"string"},"#,
+    r#""severity":{"type":"string","enum":["blocker","major","minor","nit"]}}}},"#,
+    r#""ratings":{"type":"array","items":{"type":"object","additionalProperties":false,"#,
+    r#""required":["requirement","rating","reason"],"properties":{"requirement":{"type":"integer","minimum":0},"#,
+    r#""rating":{"type":"number","minimum":0,"maximum":10},"reason":{"type":"string"}}}}}}}}"#
+);
+
+/// What every request has in common, encoded once.
+pub(crate) struct Encoder {
+    critique_format: Option<Box<RawValue>>,
+    stream_options: Option<Box<RawValue>>,
+    temperature: f32,
+    top_p: Option<f32>,
+    /// What `extra_body` adds at the end: `,"key":value…}`, for Qwen3 models and for others.
+    tail: [Vec<u8>; 2],
+    own: OwnKeys,
+}
+
+/// Which optional keys stay ours: a key of `extra_body` replaces ours instead of standing beside it.
+struct OwnKeys {
+    temperature: bool,
+    top_p: bool,
+    seed: bool,
+    max_tokens: bool,
+    response_format: bool,
+}
+
+/// Settings that cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("model.extra_body may not have the key {0:?}: the adapter sets it")]
+    FixedKey(String),
+    #[error("cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: &'a [Message<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<&'a RawValue>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+impl Encoder {
+    pub(crate) fn new(settings: &VllmSettings) -> Result<Self, BodyError> {
+        let raw = |text: &str| RawValue::from_string(text.to_owned());
+        let extra = settings.extra_body.as_ref();
+        if let Some(key) = extra.and_then(|map| map.keys().find(|key| FIXED_KEYS.contains(&key.as_str()))) {
+            return Err(BodyError::FixedKey(key.clone()));
+        }
+        let own = |key| extra.is_none_or(|map| !map.contains_key(key));
+        let quiet = Map::from_iter([("chat_template_kwargs".into(), serde_json::json!({"enable_thinking": false}))]);
+        let none = Map::new();
+        Ok(Self {
+            critique_format: match settings.response_format {
+                ResponseFormat::None => None,
+                ResponseFormat::JsonObject => Some(raw(JSON_OBJECT)?),
+                ResponseFormat::JsonSchema => Some(raw(JSON_SCHEMA)?),
+            },
+            stream_options: settings.stream.map(|_| raw(r#"{"include_usage":true}"#)).transpose()?,
+            temperature: settings.temperature,
+            top_p: settings.top_p,
+            tail: [tail(extra.unwrap_or(&quiet))?, tail(extra.unwrap_or(&none))?],
+            own: OwnKeys {
+                temperature: own("temperature"),
+                top_p: own("top_p"),
+                seed: own("seed"),
+                max_tokens: own("max_tokens") && own("max_completion_tokens"),
+                response_format: own("response_format"),
+            },
+        })
+    }
+
+    /// Whether calls of this form carry `response_format`.
+    pub(crate) fn structured(&self, form: AnswerForm) -> bool {
+        form == AnswerForm::Critique && self.critique_format.is_some()
+    }
+
+    pub(crate) fn encode(&self, call: &ModelCall, model: &str, max_tokens: u32) -> Result<Bytes, BodyError> {
+        let messages =
+            [Message { role: "system", content: &call.shared }, Message { role: "user", content: &call.ask }];
+        let format = self.critique_format.as_deref().filter(|_| call.form == AnswerForm::Critique);
+        let body = Body {
+            model,
+            // Some chat templates refuse an empty system message.
+            messages: if call.shared.is_empty() { &messages[1..] } else { &messages },
+            temperature: Some(call.temperature.unwrap_or(self.temperature)).filter(|_| self.own.temperature),
+            top_p: call.top_p.or(self.top_p).filter(|_| self.own.top_p),
+            seed: call.seed.filter(|_| self.own.seed),
+            max_tokens: Some(max_tokens).filter(|_| self.own.max_tokens),
+            response_format: format.filter(|_| self.own.response_format),
+            stream: self.stream_options.is_some(),
+            stream_options: self.stream_options.as_deref(),
+        };
+        let tail = &self.tail[usize::from(!is_qwen3(model))];
+        let mut bytes = Vec::with_capacity(room(call) + model.len() + tail.len());
+        serde_json::to_writer(&mut bytes, &body)?;
+        bytes.pop();
+        bytes.extend_from_slice(tail);
+        Ok(bytes.into())
+    }
+}
+
+/// Enough for the usual text with its escapes (line ends, quotes), so that encoding allocates once.
+fn room(call: &ModelCall) -> usize {
+    let text = call.shared.len() + call.ask.len();
+    text + text / 8 + 1024
+}
+
+fn tail(extra: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
+    if extra.is_empty() {
+        return Ok(b"}".to_vec());
+    }
+    let mut tail = serde_json::to_vec(extra)?;
+    tail[0] = b',';
+    Ok(tail)
+}
+
+/// These think aloud unless their template is told not to.
+fn is_qwen3(model: &str) -> bool {
+    model.as_bytes().windows(5).any(|part| part.eq_ignore_ascii_case(b"qwen3"))
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::vllm::settings::StreamLimits;
+    use crate::vllm::tests::call;
+
+    fn settings() -> VllmSettings {
+        VllmSettings::new(vec![Url::parse("http://localhost").unwrap()])
+    }
+
+    fn encoded(settings: &VllmSettings, call: &ModelCall, model: &str) -> String {
+        let bytes = Encoder::new(settings).unwrap().encode(call, model, 512).unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    fn extra(json: Value) -> VllmSettings {
+        let Value::Object(map) = json else { panic!("not an object") };
+        VllmSettings { extra_body: Some(map), ..settings() }
+    }
+
+    #[test]
+    fn the_keys_stand_in_the_agreed_order() {
+        let mut call = call("propose");
+        call.top_p = Some(0.5);
+        call.seed = Some(7);
+        call.form = AnswerForm::Critique;
+        let settings =
+            VllmSettings { stream: Some(StreamLimits::default()), ..extra(serde_json::json!({"top_k": 20})) };
+        assert_eq!(
+            encoded(&settings, &call, "m"),
+            concat!(
+                r#"{"model":"m","messages":[{"role":"system","content":"shared \"text\"\n"},"#,
+                r#"{"role":"user","content":"ask"}],"temperature":0.7,"top_p":0.5,"seed":7,"max_tokens":512,"#,
+                r#""response_format":{"type":"json_object"},"stream":true,"stream_options":{"include_usage":true},"#,
+                r#""top_k":20}"#
+            )
+        );
+    }
+
+    #[test]
+    fn nothing_optional_is_sent_unasked() {
+        let call = ModelCall { shared: "".into(), ..call("propose") };
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"ask"}],"temperature":0.7,"max_tokens":512,"stream":false}"#;
+        assert_eq!(encoded(&settings(), &call, "m"), body);
+    }
+
+    #[test]
+    fn qwen3_does_not_think_aloud_unless_told_otherwise() {
+        let call = call("propose");
+        let quiet = r#""stream":false,"chat_template_kwargs":{"enable_thinking":false}}"#;
+        assert!(encoded(&settings(), &call, "Qwen/Qwen3-0.6B").ends_with(quiet));
+        assert!(encoded(&settings(), &call, "Qwen/Qwen2").ends_with(r#""stream":false}"#));
+        assert!(encoded(&extra(serde_json::json!({})), &call, "Qwen/Qwen3-0.6B").ends_with(r#""stream":false}"#));
+    }
+
+    #[test]
+    fn an_extra_key_replaces_ours() {
+        let body = encoded(&extra(serde_json::json!({"temperature": 0.1})), &call("propose"), "m");
+        assert_eq!(body.matches("temperature").count(), 1);
+        assert!(body.ends_with(r#""temperature":0.1}"#), "{body}");
+    }
+
+    #[test]
+    fn a_key_that_the_adapter_needs_cannot_be_replaced() {
+        let error = Encoder::new(&extra(serde_json::json!({"stream": true}))).err().unwrap();
+        assert!(error.to_string().contains("\"stream\""));
+    }
+
+    #[test]
+    fn the_schema_is_json() {
+        let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
+        assert_eq!(schema["json_schema"]["schema"]["required"][1], "findings");
+    }
+}

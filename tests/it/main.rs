@@ -1,4 +1,5 @@
 //! One test binary: adapters against real servers, and the real daemon.
+#![cfg(test)]
 
 mod checks;
 mod config;

@@ -1,0 +1,77 @@
+//! The configuration as written: one struct per section, plain types, nothing checked but the types.
+//!
+//! Unknown keys are refused and none may be missing, so that this and `config/default.toml` cannot drift apart.
+
+use serde::Deserialize;
+use toml::Table;
+
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name { $(pub(super) $field: $kind,)* }
+    )*};
+}
+
+sections! {
+    /// The whole file.
+    RawConfig {
+        server: RawServer,
+        nats: RawNats,
+        store: RawStore,
+        queue: RawUrl,
+        executor: RawAddress,
+        context: RawAddress,
+        hub: RawUrl,
+        model: RawModel,
+        agents: RawAgents,
+        councils: RawCouncils,
+        deliberation: RawDeliberation,
+        checks: RawChecks,
+        limits: RawLimits,
+        drain: RawDrain,
+        log: RawLog,
+    }
+    RawServer { bind: String, grpc_port: i64, http_port: i64, }
+    RawNats { enabled: bool, url: Vec<String>, }
+    RawStore { url: String, backups: String, }
+    RawUrl { url: String, }
+    RawAddress { address: String, }
+    RawModel {
+        urls: Vec<String>,
+        name: String,
+        api_key: String,
+        temperature: f64,
+        top_p: f64,
+        max_tokens: i64,
+        max_tokens_propose: i64,
+        max_tokens_critique: i64,
+        max_tokens_revise: i64,
+        max_tokens_select: i64,
+        timeout: f64,
+        stream: bool,
+        first_token_timeout: f64,
+        silence_timeout: f64,
+        concurrency_per_replica: i64,
+        waiting: i64,
+        retries: i64,
+        retry_min: f64,
+        retry_max: f64,
+        breaker_failures: i64,
+        breaker_open_min: f64,
+        breaker_open_max: f64,
+        response_format: String,
+        extra_body: Table,
+        profiles: Table,
+    }
+    /// One entry of `model.profiles`, with defaults for what is left out.
+    RawProfile { url: Option<String>, name: Option<String>, api_key: Option<String>, }
+    RawAgents { r#type: String, allow_mock: bool, allowed_endpoints: Vec<String>, max_concurrent_tasks: i64, }
+    RawCouncils { init_default: bool, roles: Vec<String>, agents: i64, rounds: i64, }
+    RawDeliberation { timeout: f64, prompts: String, }
+    RawChecks { enabled: bool, policy: String, }
+    RawLimits { open_deliberations: i64, tokens_per_day: i64, }
+    RawDrain { timeout: f64, }
+    RawLog { format: String, filter: String, }
+}

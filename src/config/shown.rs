@@ -1,0 +1,69 @@
+//! The effective configuration for people and programs: secrets hidden, origins named.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Map;
+use toml::Value;
+
+use super::problem::Origin;
+use super::value;
+
+/// One key as it may be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    section: String,
+    name: String,
+    value: Value,
+    origin: Origin,
+}
+
+/// Sections that are checked but read by nothing yet.
+const UNREAD: [&str; 5] = ["nats", "queue", "executor", "context", "hub"];
+
+pub(super) fn all(values: &BTreeMap<String, (Value, Origin)>) -> Vec<Shown> {
+    let split = |key: &str| key.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
+    values
+        .iter()
+        .filter_map(|(key, (value, origin))| {
+            let (section, name) = split(key)?;
+            let value = value::hide(&name, value);
+            Some(Shown { section, name, value, origin: origin.clone() })
+        })
+        .collect()
+}
+
+pub(super) fn toml(shown: &[Shown]) -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for key in shown {
+        if key.section != section {
+            section = &key.section;
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}[{section}]");
+        }
+        let _ = write!(text, "{} = {}", key.name, key.value);
+        let _ = match &key.origin {
+            Origin::Default => writeln!(text),
+            origin => writeln!(text, "  # {origin}"),
+        };
+    }
+    text
+}
+
+pub(super) fn json(shown: &[Shown]) -> serde_json::Value {
+    let mut sections = Map::new();
+    for key in shown {
+        let section = sections.entry(&key.section).or_insert_with(|| Map::new().into());
+        if let Some(section) = section.as_object_mut() {
+            let value = serde_json::to_value(&key.value).unwrap_or_default();
+            section.insert(key.name.clone(), value);
+        }
+    }
+    sections.into()
+}
+
+pub(super) fn unread(shown: &[Shown]) -> Vec<String> {
+    let set = shown.iter().filter(|key| UNREAD.contains(&key.section.as_str()) && key.origin != Origin::Default);
+    set.filter(|key| key.name != "enabled").map(|key| format!("{}.{}", key.section, key.name)).collect()
+}

@@ -1,1 +1,4 @@
 //! The gRPC services.
+
+pub(crate) mod codec;
+pub mod proto;

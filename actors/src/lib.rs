@@ -5,3 +5,7 @@ pub mod error;
 pub mod ports;
 pub mod progress;
 pub mod view;
+
+mod system;
+
+pub use system::{Attached, CouncilDraft, Hold, System};

@@ -7,6 +7,11 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+/// Most bytes of one request. More is OUT_OF_RANGE before anything is decoded.
+pub(crate) const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of one answer: what clients take by default.
+pub(crate) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
 /// A stream allocates the first number at once and hands its bytes on from the second: with 1,024 idle readers
 /// tonic's 8 and 32 KiB would be most of their memory. Long answers reserve what they need, once.
 const BUFFERS: (usize, usize) = (1024, 8 * 1024);

@@ -1,4 +1,28 @@
-//! The gRPC services.
+//! The gRPC services: requests are parsed and checked here, work is the system's, answers are mapped here. A handler
+//! owns nothing: it attaches to work and may be dropped at any time.
 
+mod answer;
+mod class;
 pub(crate) mod codec;
+mod council;
+mod councils;
+mod deadline;
+mod door;
+mod endpoint;
+mod events;
+mod fit;
+mod guard;
+mod journal;
+mod legacy;
+mod metrics;
+mod number;
+mod orchestrator;
 pub mod proto;
+mod request;
+mod server;
+mod tasks;
+
+pub use council::AgentSettings;
+pub use endpoint::{AllowedHosts, ModelProfile, ModelProfiles};
+pub use journal::{Backup, BackupError, EventPage, EventQuery, JournalAdmin, Verification};
+pub use server::{GrpcSettings, ServeError, serve};

@@ -1,0 +1,263 @@
+//! Councils and agents: requests parsed into drafts and seats, standings shown as messages.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use moothall_actors::CouncilDraft;
+use moothall_actors::domain::council::{Capabilities, Endpoint, MAX_SEATS, Sampling, Seat};
+use moothall_actors::domain::id::{AgentId, Role};
+use moothall_actors::domain::problem::Problems;
+use moothall_actors::domain::task::MAX_ROUNDS;
+use moothall_actors::view::{AgentView, CouncilView};
+use tonic::Status;
+use url::Url;
+
+use super::endpoint::{AllowedHosts, ModelProfile, ModelProfiles, allowed, server_url};
+use super::number::int;
+use super::proto::fleet::orchestrator::v1 as fleet;
+use super::request;
+use crate::error::{Kind, invalid, refuse};
+
+/// Agents of a council that names no number.
+const DEFAULT_AGENTS: usize = 3;
+const MAX_CALLS_AT_ONCE: i32 = 1024;
+const MAX_MODEL_BYTES: usize = 256;
+
+/// What agents may be, as the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct AgentSettings {
+    /// For councils that name none: `VLLM`, `RAY_VLLM` or `MOCK`.
+    pub agent_type: Arc<str>,
+    pub allow_mock: bool,
+    pub allowed_endpoints: AllowedHosts,
+    pub profiles: ModelProfiles,
+    /// Shown for councils that name no model.
+    pub default_model: Arc<str>,
+}
+
+/// The council that a request describes.
+pub(super) fn draft(request: fleet::CreateCouncilRequest, settings: &AgentSettings) -> Result<CouncilDraft, Status> {
+    let mut problems = Problems::default();
+    let role = problems.keep(Role::parse("role", &request.role));
+    let num_agents = agents(&mut problems, request.num_agents);
+    let config = request.config.unwrap_or_default();
+    let rounds = u8::try_from(config.deliberation_rounds).ok().filter(|&rounds| rounds <= MAX_ROUNDS);
+    if rounds.is_none() {
+        let given = config.deliberation_rounds;
+        problems.push("config.deliberation_rounds", format!("is {given}; allowed are 0 (= 1) to {MAX_ROUNDS}"));
+    }
+    let review = peer_review(&mut problems, &config);
+    let (profile, named_model) = profile(&mut problems, "config.model_profile", &config.model_profile, settings);
+    let custom = Custom::parse(&mut problems, &config);
+    let agent_type = agent_type(&mut problems, &config.agent_type, settings);
+    let (Some(role), Some(rounds), true) = (role, rounds, problems.0.is_empty()) else {
+        return Err(invalid(&problems));
+    };
+    let endpoint = match (&*agent_type, custom.url) {
+        ("RAY_VLLM", _) => return Err(refuse(Kind::Unimplemented, NO_EXECUTOR)),
+        ("MOCK", _) if !settings.allow_mock => return Err(refuse(Kind::WrongState, NO_MOCK)),
+        ("MOCK", _) => Endpoint::Mock,
+        (_, Some(url)) => allowed(&url, &settings.allowed_endpoints)?,
+        (_, None) => profile.url.clone().map_or(Endpoint::Pool, Endpoint::Url),
+    };
+    let model = custom.model.unwrap_or(named_model);
+    let sampling = custom.sampling.or(&profile.sampling);
+    Ok(CouncilDraft { role, num_agents, rounds, review, agent_type, model, endpoint, sampling })
+}
+
+const NO_EXECUTOR: &str = "agent_type RAY_VLLM needs the executor client, which this version lacks; VLLM agents call \
+                           model servers directly";
+const NO_MOCK: &str = "agent_type MOCK has scripted answers and is refused; agents.allow_mock (ALLOW_MOCK_AGENTS=true) \
+                       allows it";
+const NO_RUNNER: &str = "endpoint grpc:// needs the client of moothall.v1.AgentRunner, which this version lacks; an \
+                         http(s):// endpoint is an OpenAI-compatible server, an empty one a model agent";
+
+fn agents(problems: &mut Problems, given: i32) -> usize {
+    let asked = usize::try_from(given).unwrap_or(0);
+    if asked > MAX_SEATS {
+        problems.push("num_agents", format!("is {given}; at most {MAX_SEATS} are allowed, 0 or less = 3"));
+    }
+    if asked == 0 { DEFAULT_AGENTS } else { asked }
+}
+
+/// `enable_peer_review=false` cannot be told from unset, so that it counts only beside `custom_params.peer_review`.
+fn peer_review(problems: &mut Problems, config: &fleet::CouncilConfig) -> bool {
+    match config.custom_params.get("peer_review").map(String::as_str) {
+        None | Some("on") => true,
+        Some("off") => config.enable_peer_review,
+        Some(other) => {
+            let shown = crate::error::cut(other, 64);
+            problems.push("config.custom_params.peer_review", format!("is {shown:?}; allowed are \"on\" and \"off\""));
+            true
+        }
+    }
+}
+
+fn agent_type(problems: &mut Problems, given: &str, settings: &AgentSettings) -> Arc<str> {
+    let raised = given.to_ascii_uppercase();
+    match raised.as_str() {
+        "" => settings.agent_type.clone(),
+        "VLLM" | "RAY_VLLM" | "MOCK" => raised.into(),
+        _ => {
+            let shown = crate::error::cut(given, 64);
+            problems.push("config.agent_type", format!("is {shown:?}; allowed are VLLM, RAY_VLLM and MOCK"));
+            settings.agent_type.clone()
+        }
+    }
+}
+
+/// A profile's name stands for its server and model; any other text is a model's name.
+fn profile(problems: &mut Problems, field: &str, name: &str, settings: &AgentSettings) -> (ModelProfile, Arc<str>) {
+    match settings.profiles.get(name) {
+        Some(profile) => (profile.clone(), profile.model.clone()),
+        None => (ModelProfile::default(), model(problems, field, name)),
+    }
+}
+
+fn model(problems: &mut Problems, field: &str, name: &str) -> Arc<str> {
+    if name.len() > MAX_MODEL_BYTES || name.chars().any(char::is_control) {
+        problems
+            .push(field, format!("is not a model's name: at most {MAX_MODEL_BYTES} bytes without control characters"));
+    }
+    name.into()
+}
+
+/// `custom_params`, as far as they are read.
+struct Custom {
+    url: Option<Url>,
+    model: Option<Arc<str>>,
+    sampling: Overrides,
+}
+
+/// What a request sets goes before what its profile says.
+struct Overrides(Sampling);
+
+impl Overrides {
+    fn or(self, profile: &Sampling) -> Sampling {
+        Sampling {
+            temperature: self.0.temperature.or(profile.temperature),
+            top_p: self.0.top_p.or(profile.top_p),
+            max_tokens: self.0.max_tokens.or(profile.max_tokens),
+            seed: self.0.seed.or(profile.seed),
+        }
+    }
+}
+
+impl Custom {
+    fn parse(problems: &mut Problems, config: &fleet::CouncilConfig) -> Self {
+        request::map(problems, "config.custom_params", &config.custom_params);
+        let param = |key: &str| {
+            let text = config.custom_params.get(key).map(|text| text.trim()).filter(|text| !text.is_empty());
+            text.map(|text| (format!("config.custom_params.{key}"), text))
+        };
+        let url = param("vllm_url").and_then(|(field, text)| problems.keep(server_url(&field, text)));
+        let model = param("model").map(|(field, text)| model(problems, &field, text));
+        let sampling = Sampling {
+            temperature: within(problems, param("temperature"), "0 to 2", |&t: &f32| (0.0..=2.0).contains(&t)),
+            top_p: within(problems, param("top_p"), "above 0 to 1", |&p: &f32| p > 0.0 && p <= 1.0),
+            max_tokens: within(problems, param("max_tokens"), "1 to 1048576", |n: &u32| (1..=1 << 20).contains(n)),
+            seed: within(problems, param("seed"), "0 to 4294967295", |_: &u32| true),
+        };
+        Self { url, model, sampling: Overrides(sampling) }
+    }
+}
+
+fn within<T: FromStr>(
+    problems: &mut Problems,
+    given: Option<(String, &str)>,
+    rule: &str,
+    good: impl Fn(&T) -> bool,
+) -> Option<T> {
+    let (field, text) = given?;
+    let parsed = text.parse().ok().filter(|value| good(value));
+    if parsed.is_none() {
+        problems.push(field, format!("is {:?}; allowed is {rule}", crate::error::cut(text, 64)));
+    }
+    parsed
+}
+
+/// The seat that an agent asks for, and whose it is.
+pub(super) fn seat(
+    request: fleet::RegisterAgentRequest,
+    settings: &AgentSettings,
+    is_mock: impl Fn(&Role) -> bool,
+) -> Result<(Role, Seat), Status> {
+    let mut problems = Problems::default();
+    let agent = problems.keep(AgentId::parse("agent_id", &request.agent_id));
+    let role = problems.keep(Role::parse("role", &request.role));
+    let capabilities = capabilities(&mut problems, request.capabilities.unwrap_or_default());
+    let field = "capabilities.model_profile";
+    let (profile, model) = profile(&mut problems, field, &capabilities.model_profile, settings);
+    request::map(&mut problems, "metadata", &request.metadata);
+    let runner = request.endpoint.starts_with("grpc://");
+    let url = match request.endpoint.as_str() {
+        "" => None,
+        _ if runner => None,
+        text => problems.keep(server_url("endpoint", text)),
+    };
+    let (Some(agent), Some(role), true) = (agent, role, problems.0.is_empty()) else {
+        return Err(invalid(&problems));
+    };
+    let endpoint = match url {
+        _ if runner => return Err(refuse(Kind::Unimplemented, NO_RUNNER)),
+        Some(url) => allowed(&url, &settings.allowed_endpoints)?,
+        None if is_mock(&role) => Endpoint::Mock,
+        None => profile.url.map_or(Endpoint::Pool, Endpoint::Url),
+    };
+    let seat = Seat { agent, endpoint, model, sampling: profile.sampling, capabilities, metadata: request.metadata };
+    Ok((role, seat))
+}
+
+fn capabilities(problems: &mut Problems, given: fleet::AgentCapabilities) -> Capabilities {
+    request::texts(problems, "capabilities.supported_tasks", &given.supported_tasks);
+    request::texts(problems, "capabilities.languages", &given.languages);
+    let calls = given.max_concurrent_tasks;
+    if !(0..=MAX_CALLS_AT_ONCE).contains(&calls) {
+        let rule = format!("is {calls}; allowed are 0 (the configured number) to {MAX_CALLS_AT_ONCE}");
+        problems.push("capabilities.max_concurrent_tasks", rule);
+    }
+    Capabilities {
+        supported_tasks: given.supported_tasks,
+        model_profile: given.model_profile,
+        max_concurrent_tasks: u32::try_from(calls).unwrap_or(0),
+        languages: given.languages,
+    }
+}
+
+/// A council as it stands.
+pub(super) fn info(view: &CouncilView, include_agents: bool, settings: &AgentSettings) -> fleet::CouncilInfo {
+    let council = &view.council;
+    let model = match &*council.model {
+        "" if &*council.agent_type == "MOCK" => "scripted",
+        "" => &settings.default_model,
+        named => named,
+    };
+    let agents = view.agents.iter().filter(|_| include_agents).map(|agent| agent_info(agent, &council.role)).collect();
+    fleet::CouncilInfo {
+        council_id: council.role.council_id(),
+        role: council.role.to_string(),
+        num_agents: int(view.agents.len()),
+        agents,
+        status: view.status.as_str().to_owned(),
+        model: model.to_owned(),
+    }
+}
+
+fn agent_info(view: &AgentView, role: &Role) -> fleet::AgentInfo {
+    let capabilities = &view.seat.capabilities;
+    fleet::AgentInfo {
+        agent_id: view.seat.agent.to_string(),
+        role: role.to_string(),
+        status: view.status.as_str().to_owned(),
+        capabilities: Some(fleet::AgentCapabilities {
+            supported_tasks: capabilities.supported_tasks.clone(),
+            model_profile: capabilities.model_profile.clone(),
+            max_concurrent_tasks: int(capabilities.max_concurrent_tasks),
+            languages: capabilities.languages.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "council_tests.rs"]
+mod tests;

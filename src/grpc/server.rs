@@ -1,0 +1,152 @@
+//! The gRPC server: every service on one port, with health and reflection.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::middleware::from_fn;
+use moothall_actors::System;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use super::codec::MAX_REQUEST_BYTES;
+use super::council::AgentSettings;
+use super::councils::Councils;
+use super::door::Door;
+use super::guard::Guards;
+use super::journal::{JournalAdmin, JournalDoor};
+use super::legacy::Legacy;
+use super::orchestrator::Orchestrator;
+use super::proto::fleet::orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer;
+use super::proto::moothall::v1::council_service_server::CouncilServiceServer;
+use super::proto::moothall::v1::journal_service_server::JournalServiceServer;
+use super::proto::moothall::v1::task_service_server::TaskServiceServer;
+use super::proto::{DESCRIPTORS, orchestrator};
+use super::tasks::Tasks;
+use super::{deadline, proto};
+use crate::http::{Health, Readiness};
+
+type LegacyServer<T> = orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer<T>;
+
+/// Calls at once on one connection: councils are asked by many through few connections.
+const MAX_CONCURRENT_STREAMS: u32 = 4096;
+/// A connection that says nothing is asked, and closed when it does not answer.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
+/// How soon the health service follows the daemon's parts.
+const HEALTH_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the services need to know.
+#[derive(Clone, Debug)]
+pub struct GrpcSettings {
+    pub agents: AgentSettings,
+    /// Longest time that a stream's reader may take nothing.
+    pub patience: Duration,
+    /// Model answers are scripted: status answers say so.
+    pub simulated: bool,
+}
+
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        Self { agents: AgentSettings::default(), patience: Duration::from_secs(60), simulated: false }
+    }
+}
+
+/// Why the server did not start or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("reflection cannot read the descriptors")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the gRPC server ended")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves until `shutdown` resolves and open calls are answered. Streams of running work end with their work, so that
+/// the system is drained meanwhile and the caller bounds the wait.
+pub async fn serve(
+    listener: TcpListener,
+    system: System,
+    journal: Arc<dyn JournalAdmin>,
+    readiness: Arc<Readiness>,
+    settings: GrpcSettings,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let guards = Guards::new(settings.patience);
+    let door = Door { system, readiness: readiness.clone(), guards: guards.clone(), settings: Arc::new(settings) };
+    let (reporter, health) = health_reporter();
+    let routes = routes(door, journal)?.add_service(health);
+    let timed = routes.into_axum_router().layer(from_fn(deadline::keep));
+    let server = Server::builder()
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .add_routes(Routes::from(timed))
+        // Answers are small and waited for: none waits for more bytes to go with it.
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+    tokio::select! {
+        ended = server => Ok(ended?),
+        () = guards.sweep() => Ok(()),
+        () = report_health(&reporter, &readiness) => Ok(()),
+    }
+}
+
+fn routes(door: Door, journal: Arc<dyn JournalAdmin>) -> Result<Routes, ServeError> {
+    let journal = JournalDoor { door: door.clone(), journal };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let orchestrator = OrchestratorServiceServer::new(Orchestrator(door.clone()));
+    let legacy = LegacyServer::new(Legacy(door.clone()));
+    let tasks = TaskServiceServer::new(Tasks(door.clone()));
+    let councils = CouncilServiceServer::new(Councils(door));
+    let journal = JournalServiceServer::new(journal);
+    Ok(Routes::new(orchestrator.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(legacy.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(tasks.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(councils.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(journal.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1()?)
+        // Generic clients of some languages still ask the older one.
+        .add_service(reflection().build_v1alpha()?))
+}
+
+/// Keeps the health service as the daemon is: the whole (`""`), every service, and every part by its name.
+async fn report_health(reporter: &HealthReporter, readiness: &Readiness) {
+    let mut stage = readiness.subscribe();
+    let mut parts = BTreeSet::new();
+    loop {
+        let report = readiness.report();
+        let whole = serving(report.ready());
+        for service in SERVICES {
+            reporter.set_service_status(service, whole).await;
+        }
+        parts.extend(report.components.keys().cloned());
+        for part in &parts {
+            // One that is no longer reported is no longer amiss.
+            let healthy = report.components.get(part).is_none_or(|health| *health == Health::Healthy);
+            reporter.set_service_status(part, serving(healthy)).await;
+        }
+        // A change of stage is told at once.
+        let _ = tokio::time::timeout(HEALTH_PAUSE, stage.changed()).await;
+    }
+}
+
+fn serving(well: bool) -> ServingStatus {
+    if well { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+const SERVICES: [&str; 6] = [
+    "",
+    proto::fleet::orchestrator::v1::orchestrator_service_server::SERVICE_NAME,
+    proto::orchestrator::v1::orchestrator_service_server::SERVICE_NAME,
+    proto::moothall::v1::task_service_server::SERVICE_NAME,
+    proto::moothall::v1::journal_service_server::SERVICE_NAME,
+    proto::moothall::v1::council_service_server::SERVICE_NAME,
+];

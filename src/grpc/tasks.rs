@@ -1,0 +1,301 @@
+//! `moothall.v1.TaskService`: what became of each task.
+
+use futures::StreamExt;
+use moothall_actors::System;
+use moothall_actors::domain::id::{MAX_ID_BYTES, Role, TaskId};
+use moothall_actors::domain::task::TaskKind;
+use moothall_actors::error::SystemError;
+use moothall_actors::ports::{TaskQuery, TaskRow, TaskStatus};
+use moothall_actors::progress::{Phase, Update};
+use moothall_actors::view::{TaskState, TaskView};
+use tonic::{Request, Response, Status};
+
+use super::answer::{self, Finished};
+use super::class;
+use super::deadline::Deadline;
+use super::door::Door;
+use super::events::{Event, events};
+use super::guard::Guarded;
+use super::number::{int, long, millis};
+use super::orchestrator::parsed;
+use super::proto::moothall::v1 as wire;
+use super::proto::moothall::v1::task_service_server::TaskService;
+use crate::error::status;
+
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: i32 = 1000;
+const MAX_REASON_BYTES: usize = 1024;
+
+pub(super) struct Tasks(pub(super) Door);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl TaskService for Tasks {
+    async fn get_task(&self, request: Request<wire::GetTaskRequest>) -> Answer<wire::GetTaskResponse> {
+        let message = request.get_ref();
+        let task = parsed(|problems| problems.keep(TaskId::parse("task_id", &message.task_id)))?;
+        let view = self.0.system.task(&task).await.map_err(|error| status(&error))?;
+        let mut answer = wire::GetTaskResponse { task: Some(shown(&view)), ..Default::default() };
+        if let TaskState::Completed(outcome) = &view.state {
+            let finished = Finished::of(outcome, &view.row.role);
+            answer.metadata = Some(finished.metadata);
+            answer.results = if message.include_results { finished.results } else { Vec::new() };
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn list_tasks(&self, request: Request<wire::ListTasksRequest>) -> Answer<wire::ListTasksResponse> {
+        let mut query = query(request.get_ref())?;
+        // One more shows whether there is a next page.
+        let page = query.limit;
+        query.limit += 1;
+        let mut rows = self.0.system.tasks(&query).await.map_err(|error| status(&error))?;
+        let more = rows.len() > page;
+        rows.truncate(page);
+        let next_cursor = rows.last().filter(|_| more).map(|row| row.task.to_string()).unwrap_or_default();
+        let mut tasks = Vec::with_capacity(rows.len());
+        for row in rows {
+            tasks.push(listed(&self.0.system, row).await);
+        }
+        Ok(Response::new(wire::ListTasksResponse { tasks, next_cursor }))
+    }
+
+    async fn cancel_task(&self, request: Request<wire::CancelTaskRequest>) -> Answer<wire::CancelTaskResponse> {
+        let message = request.get_ref();
+        let task = parsed(|problems| {
+            if message.reason.len() > MAX_REASON_BYTES {
+                let given = message.reason.len();
+                problems.push("reason", format!("has {given} bytes; at most {MAX_REASON_BYTES} are allowed"));
+            }
+            problems.keep(TaskId::parse("task_id", &message.task_id))
+        })?;
+        let reason = Some(message.reason.trim()).filter(|reason| !reason.is_empty()).unwrap_or("by request");
+        self.0.system.cancel(&task, reason).await.map_err(|error| status(&error))?;
+        let view = self.0.system.task(&task).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::CancelTaskResponse { task: Some(shown(&view)) }))
+    }
+
+    type WatchTaskStream = Guarded<wire::TaskUpdate>;
+
+    async fn watch_task(&self, request: Request<wire::WatchTaskRequest>) -> Answer<Self::WatchTaskStream> {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let message = request.into_inner();
+        let (task, after) = parsed(|problems| {
+            let task = problems.keep(TaskId::parse("task_id", &message.task_id));
+            let after = u64::try_from(message.after_index);
+            if after.is_err() {
+                problems.push("after_index", format!("is {}; allowed are 0 and above", message.after_index));
+            }
+            task.zip(after.ok())
+        })?;
+        let system = self.0.system.clone();
+        let view = system.task(&task).await.map_err(|error| status(&error))?;
+        let attached = system.attach(&task).await.map_err(|error| status(&error))?;
+        let (texts, role) = (message.include_texts, view.row.role);
+        let told = events(attached).filter_map(move |event| {
+            let (system, task, role) = (system.clone(), task.clone(), role.clone());
+            async move {
+                match event {
+                    Event::Updated(index, _) if index <= after => None,
+                    Event::Updated(index, update) => Some(Ok(updated(index, &update, texts.then_some(&role)))),
+                    Event::Ended { index, percent, result } => {
+                        Some(ended(&system, &task, index, percent, result, texts).await)
+                    }
+                }
+            }
+        });
+        Ok(Response::new(self.0.guards.guard(deadline, told)))
+    }
+}
+
+fn query(message: &wire::ListTasksRequest) -> Result<TaskQuery, Status> {
+    parsed(|problems| {
+        let status = match wire::TaskStatus::try_from(message.status) {
+            Ok(wire::TaskStatus::Unspecified) => None,
+            Ok(wire::TaskStatus::Open) => Some(TaskStatus::Open),
+            Ok(wire::TaskStatus::Completed) => Some(TaskStatus::Completed),
+            Ok(wire::TaskStatus::Failed) => Some(TaskStatus::Failed),
+            Ok(wire::TaskStatus::Cancelled) => Some(TaskStatus::Cancelled),
+            Err(_) => {
+                problems.push("status", format!("is {}; it is none of TaskStatus", message.status));
+                None
+            }
+        };
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let role = given(&message.role).and_then(|role| problems.keep(Role::parse("role", &role)));
+        let before = given(&message.cursor).and_then(|cursor| problems.keep(TaskId::parse("cursor", &cursor)));
+        if message.story_id.len() > MAX_ID_BYTES {
+            let bytes = message.story_id.len();
+            problems.push("story_id", format!("has {bytes} bytes; at most {MAX_ID_BYTES} are allowed"));
+        }
+        if !(0..=MAX_PAGE).contains(&message.limit) {
+            let rule = format!("is {}; allowed are 0 (= {DEFAULT_PAGE}) to {MAX_PAGE}", message.limit);
+            problems.push("limit", rule);
+        }
+        let limit = usize::try_from(message.limit).ok().filter(|&limit| limit > 0).unwrap_or(DEFAULT_PAGE);
+        Some(TaskQuery { status, role, story_id: given(&message.story_id), before, limit })
+    })
+}
+
+/// The store knows what ended; where an open one is, only the system does.
+async fn listed(system: &System, row: TaskRow) -> wire::Task {
+    if row.status == TaskStatus::Open
+        && let Ok(view) = system.task(&row.task).await
+    {
+        return shown(&view);
+    }
+    of_row(&row)
+}
+
+/// A task with all that is known of it.
+fn shown(view: &TaskView) -> wire::Task {
+    let mut task = of_row(&view.row);
+    match &view.state {
+        TaskState::Pending => at(&mut task, Phase::Pending, 0),
+        TaskState::Running { last: None } => at(&mut task, Phase::Generating, 0),
+        TaskState::Running { last: Some(update) } => {
+            at(&mut task, update.phase, update.percent);
+            task.current_step = update.step.to_string();
+            used(&mut task, update);
+        }
+        TaskState::Completed(outcome) => {
+            at(&mut task, Phase::Complete, 100);
+            let verdict = &outcome.verdict;
+            task.status = wire::TaskStatus::Completed.into();
+            task.winner_id = verdict.winner().map(|winner| winner.agent.to_string()).unwrap_or_default();
+            task.duration_ms = millis(verdict.duration);
+            task.ended_at_ms = long(outcome.ended_at.0);
+            task.prompt_tokens = long(verdict.usage.prompt);
+            task.completion_tokens = long(verdict.usage.completion);
+            task.calls = int(verdict.calls);
+            task.simulated = outcome.simulated;
+            task.error = None;
+        }
+        TaskState::Ended(error) => {
+            at(&mut task, Phase::Failed, 0);
+            let (status, error) = failure(error);
+            task.status = status.into();
+            task.error = Some(error);
+        }
+    }
+    task
+}
+
+fn at(task: &mut wire::Task, phase: Phase, percent: u8) {
+    phase.as_str().clone_into(&mut task.phase);
+    task.progress_percent = i32::from(percent);
+}
+
+fn used(task: &mut wire::Task, update: &Update) {
+    task.prompt_tokens = long(update.usage.prompt);
+    task.completion_tokens = long(update.usage.completion);
+}
+
+fn failure(error: &SystemError) -> (wire::TaskStatus, wire::TaskError) {
+    let told = |class: wire::ErrorClass, message: &str| wire::TaskError {
+        error_class: class.into(),
+        message: message.to_owned(),
+    };
+    match error {
+        SystemError::Cancelled { reason } => (wire::TaskStatus::Cancelled, told(wire::ErrorClass::Unspecified, reason)),
+        SystemError::Failed { class, message } => (wire::TaskStatus::Failed, told(class::wire(*class), message)),
+        other => (wire::TaskStatus::Failed, told(wire::ErrorClass::Internal, &other.to_string())),
+    }
+}
+
+/// A task as the store has it.
+fn of_row(row: &TaskRow) -> wire::Task {
+    let (status, phase) = match row.status {
+        TaskStatus::Open => (wire::TaskStatus::Open, Phase::Pending),
+        TaskStatus::Completed => (wire::TaskStatus::Completed, Phase::Complete),
+        TaskStatus::Failed => (wire::TaskStatus::Failed, Phase::Failed),
+        TaskStatus::Cancelled => (wire::TaskStatus::Cancelled, Phase::Failed),
+    };
+    let error = row.error.as_ref().map(|stored| {
+        let (class, message) = match row.status {
+            TaskStatus::Cancelled => (wire::ErrorClass::Unspecified, &**stored),
+            TaskStatus::Open | TaskStatus::Completed | TaskStatus::Failed => class::split(stored),
+        };
+        wire::TaskError { error_class: class.into(), message: message.to_owned() }
+    });
+    let kind = match row.kind {
+        TaskKind::Deliberate => wire::TaskKind::Deliberate,
+        TaskKind::Orchestrate => wire::TaskKind::Orchestrate,
+    };
+    wire::Task {
+        task_id: row.task.to_string(),
+        status: status.into(),
+        run: int(row.run),
+        role: row.role.to_string(),
+        kind: kind.into(),
+        phase: phase.as_str().to_owned(),
+        progress_percent: if row.status == TaskStatus::Completed { 100 } else { 0 },
+        error: error.filter(|_| row.status != TaskStatus::Open),
+        winner_id: row.winner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        accepted_at_ms: long(row.accepted_at.0),
+        ended_at_ms: row.ended_at.map(|at| long(at.0)).unwrap_or_default(),
+        duration_ms: row.duration.map(millis).unwrap_or_default(),
+        story_id: row.story_id.as_deref().unwrap_or_default().to_owned(),
+        keyed: row.keyed,
+        ..Default::default()
+    }
+}
+
+/// `role` = texts are wanted.
+fn updated(index: u64, update: &Update, role: Option<&Role>) -> wire::TaskUpdate {
+    let partial = update.partial.as_ref().zip(role).map(|(partial, role)| answer::partial(partial, role));
+    wire::TaskUpdate {
+        index: long(index),
+        at_ms: long(update.at.0),
+        phase: update.phase.as_str().to_owned(),
+        progress_percent: i32::from(update.percent),
+        current_step: update.step.to_string(),
+        current_agent: update.agent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        partial_result: partial,
+        prompt_tokens: long(update.usage.prompt),
+        completion_tokens: long(update.usage.completion),
+        ..Default::default()
+    }
+}
+
+/// The last update. The outcome is what this reader waited for; the row beside it may already be of a later run.
+async fn ended(
+    system: &System,
+    task: &TaskId,
+    index: u64,
+    percent: u8,
+    result: Result<std::sync::Arc<moothall_actors::domain::verdict::Outcome>, SystemError>,
+    texts: bool,
+) -> Result<wire::TaskUpdate, Status> {
+    let row = system.task(task).await.map_err(|error| status(&error))?.row;
+    let role = row.role.clone();
+    let (state, partial) = match result {
+        Ok(outcome) => {
+            let winner = texts.then(|| Finished::of(&outcome, &role).results.into_iter().next());
+            (TaskState::Completed(outcome), winner.flatten())
+        }
+        Err(error) => (TaskState::Ended(error), None),
+    };
+    let task = shown(&TaskView { row, state });
+    Ok(wire::TaskUpdate {
+        index: long(index),
+        at_ms: task.ended_at_ms,
+        phase: task.phase.clone(),
+        progress_percent: task.progress_percent.max(i32::from(percent)),
+        current_step: match &task.error {
+            Some(error) => error.message.clone(),
+            None => format!("{} wins", task.winner_id),
+        },
+        current_agent: task.winner_id.clone(),
+        partial_result: partial,
+        prompt_tokens: task.prompt_tokens,
+        completion_tokens: task.completion_tokens,
+        r#final: true,
+        task: Some(task),
+    })
+}
+
+#[cfg(test)]
+#[path = "tasks_tests.rs"]
+mod tests;

@@ -1,12 +1,14 @@
 //! The daemon around the actor system: adapters, composition root and command line.
 
 pub mod app;
+pub mod bench;
 pub mod checks;
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod grpc;
 pub mod http;
+pub mod process;
 pub mod sim;
 pub mod store;
 pub mod telemetry;

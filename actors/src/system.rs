@@ -402,6 +402,10 @@ impl System {
             tracing::warn!(%error, "the actors did not stop in time");
             self.root.kill();
         }
+        let stopping = || SystemError::Unavailable("the daemon is stopping; send the task again with its id".into());
+        for running in &self.world.registry.running {
+            running.finish(Err(stopping()));
+        }
         Drained { open }
     }
 }

@@ -8,9 +8,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::task::JoinSet;
 
 use super::children::{Child, exit_of, later};
+use super::deliberations::end_in_journal;
 use super::policy::{Policy, Verdict};
 use super::role::{self, Message as RoleMessage, RoleSupervisor};
 use crate::council;
+use crate::domain::answer::Class;
 use crate::domain::council::{Council, MAX_COUNCILS, Seat};
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{Role, StreamId};
@@ -298,8 +300,12 @@ async fn recover(world: &World) -> Result<Recovered, JournalError> {
     let recovery = world.ports.journal.recovery().await?;
     let mut open = Vec::with_capacity(recovery.open_tasks.len());
     for row in &recovery.open_tasks {
-        if let Some(found) = reopen(world, row).await? {
+        let Some(found) = reopen(world, row).await? else { continue };
+        if row.keyed {
             open.push(found);
+        } else {
+            // Its client is gone with the connection, and nobody else knows its id.
+            end_in_journal(world, &found.0, Class::Gone, "interrupted by a restart of the daemon".into()).await?;
         }
     }
     Ok(Recovered { recovery, open })

@@ -225,7 +225,12 @@ impl Live {
 }
 
 /// A run's last events when its own actor cannot write them. What it wrote meanwhile is counted in.
-async fn end_in_journal(world: &World, running: &Running, class: Class, message: Arc<str>) -> Result<(), JournalError> {
+pub(super) async fn end_in_journal(
+    world: &World,
+    running: &Running,
+    class: Class,
+    message: Arc<str>,
+) -> Result<(), JournalError> {
     let RunId { task, run } = &running.run;
     let stream = StreamId::deliberation(&running.run);
     let begun = whole_stream(&*world.ports.journal, &stream).await?.last().map_or(0, |last| last.version);

@@ -1,1 +1,0 @@
-//! The composition root: wires every adapter to the actor system, top to bottom.

@@ -1,0 +1,135 @@
+//! The store as the services see it: the actors' port, and what an operator asks for.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use moothall_actors::domain::event::Recorded;
+use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::ports::{
+    Ack, Batch, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+};
+
+use super::AppError;
+use crate::config::StoreConfig;
+use crate::grpc::{Backup, BackupError, EventPage, EventQuery, JournalAdmin, Verification};
+use crate::store::{DatabaseUrl, FaultHook, FaultPoint, SqliteJournal, StoreError, StoreOptions};
+
+/// Names a point at which the process is to die, for tests of recovery: `before_commit:17` = at the 17th time.
+const FAULT_VARIABLE: &str = "MOOTHALL_FAULT_POINT";
+
+pub(super) struct StoredJournal {
+    store: Arc<SqliteJournal>,
+    backups: PathBuf,
+}
+
+impl StoredJournal {
+    /// Opens the store; waits for the disk, not on a runtime thread.
+    pub(super) async fn open(config: &StoreConfig) -> Result<Self, AppError> {
+        let url = DatabaseUrl::parse("store.url", &config.url);
+        let url = url.map_err(|problem| AppError::Configuration(problem.to_string()))?;
+        let options = StoreOptions { fault: fault()?, ..StoreOptions::default() };
+        let opening = tokio::task::spawn_blocking(move || match url {
+            DatabaseUrl::File(path) => SqliteJournal::open(&path, options),
+            DatabaseUrl::Memory => SqliteJournal::temporary(),
+        });
+        let store = opening.await.map_err(|error| AppError::Server(error.to_string()))??;
+        Ok(Self { store: Arc::new(store), backups: config.backups.clone() })
+    }
+
+    pub(super) fn store(&self) -> Arc<SqliteJournal> {
+        self.store.clone()
+    }
+
+    pub(super) async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn fault() -> Result<Option<FaultHook>, AppError> {
+    let Ok(text) = std::env::var(FAULT_VARIABLE) else { return Ok(None) };
+    let wrong = || AppError::Configuration(format!("{FAULT_VARIABLE} is {text:?}; allowed is point:count"));
+    let (point, count) = text.split_once(':').ok_or_else(wrong)?;
+    let point = FaultPoint::from_str(point).map_err(|_| wrong())?;
+    let left: u64 = count.parse().map_err(|_| wrong())?;
+    tracing::warn!(point = point.as_str(), left, "THE PROCESS WILL ABORT at this point of the journal");
+    let left = Mutex::new(left);
+    Ok(Some(Arc::new(move |reached| {
+        if reached == point {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                std::process::abort();
+            }
+        }
+    })))
+}
+
+#[async_trait]
+impl Journal for StoredJournal {
+    fn submit(&self, batch: Batch, ack: Ack) {
+        self.store.submit(batch, ack);
+    }
+
+    async fn stream(&self, stream: &StreamId, after_version: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
+        self.store.stream(stream, after_version, limit).await
+    }
+
+    async fn read(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
+        self.store.read(after_seq, limit).await
+    }
+
+    async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        self.store.task(task).await
+    }
+
+    async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
+        self.store.tasks(query).await
+    }
+
+    async fn recovery(&self) -> Result<Recovery, JournalError> {
+        self.store.recovery().await
+    }
+
+    async fn stats(&self) -> Result<JournalStats, JournalError> {
+        self.store.stats().await
+    }
+
+    fn health(&self) -> JournalHealth {
+        self.store.health()
+    }
+}
+
+#[async_trait]
+impl JournalAdmin for StoredJournal {
+    async fn select(&self, query: &EventQuery) -> Result<EventPage, JournalError> {
+        let prefix = Some(query.stream_prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let stored = self.store.read_filtered(query.after_seq, query.limit, prefix, &query.types).await?;
+        let end = stored.len() < query.limit;
+        let next_after = stored.last().map_or(query.after_seq, |event| event.seq);
+        let events = stored.into_iter().map(|event| event.decode()).collect::<Result<_, _>>();
+        let events = events.map_err(|error| JournalError::Unusable(error.to_string().into()))?;
+        Ok(EventPage { events, next_after, end })
+    }
+
+    async fn verify(&self) -> Result<Verification, JournalError> {
+        let report = self.store.verify().await?;
+        Ok(Verification { events: report.events, problems: report.first_problems })
+    }
+
+    async fn backup(&self, file_name: &str) -> Result<Backup, BackupError> {
+        let failed = |error: std::io::Error| BackupError::Failed(error.to_string().into());
+        tokio::fs::create_dir_all(&self.backups).await.map_err(failed)?;
+        let to = self.backups.join(file_name);
+        let last_seq =
+            self.store.stats().await.map_err(|error| BackupError::Failed(error.to_string().into()))?.last_seq;
+        match self.store.backup(&to).await {
+            Ok(()) => {}
+            Err(StoreError::Exists { .. }) => return Err(BackupError::Exists(file_name.to_owned())),
+            Err(error) => return Err(BackupError::Failed(error.to_string().into())),
+        }
+        let bytes = tokio::fs::metadata(&to).await.map_err(failed)?.len();
+        Ok(Backup { bytes, last_seq })
+    }
+}

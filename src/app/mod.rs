@@ -1,0 +1,221 @@
+//! The composition root: wires every adapter to the actor system, top to bottom, and takes it all down again.
+//!
+//! ```text
+//!  listen ─▶ HTTP ─▶ journal ─▶ models, checks, prompts ─▶ actors ─▶ default councils ─▶ gRPC ─▶ ready
+//!                                                                                                  │ signal
+//!  exit 0 ◀─ close journal ◀─ end gRPC and HTTP ◀─ drain the actors ◀─ not ready any more ◀────────┘
+//! ```
+
+mod councils;
+mod identity;
+mod journal;
+mod models;
+mod prompts;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moothall_actors::ports::{JournalHealth, Ports};
+use moothall_actors::{Fault, PromptError, StartError, System};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::checks::{PolicyChecks, PolicyError};
+use crate::config::Config;
+use crate::http::{Components, Health, Readiness, Stage};
+use crate::store::{OpenError, SqliteJournal};
+use crate::vllm::{BreakerState, VllmError, VllmModel};
+use crate::{grpc, http, telemetry};
+
+use self::identity::{SystemClock, UuidSource};
+use self::journal::StoredJournal;
+use self::models::Models;
+
+/// How long servers may take to answer what is open once the actors are down.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Why the daemon did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("{what} cannot listen on {address}")]
+    Listen {
+        what: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error("the model servers are not configured as they should be")]
+    Model(#[from] VllmError),
+    #[error("the policy cannot be used")]
+    Policy(#[from] PolicyError),
+    #[error("the prompts cannot be used")]
+    Prompts(#[from] PromptError),
+    #[error("the prompts in {folder} cannot be read")]
+    PromptFolder {
+        folder: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the configuration cannot be used: {0}")]
+    Configuration(String),
+    #[error("the actors did not start")]
+    Start(#[from] StartError),
+    #[error("the default councils cannot be made: {0}")]
+    Councils(#[from] moothall_actors::error::SystemError),
+    #[error("the journal is lost: {why}")]
+    JournalLost { why: Arc<str>, exit_code: u8 },
+    #[error("an actor can be neither used nor ended: {0:?}")]
+    Fault(Fault),
+    #[error("a server ended by itself: {0}")]
+    Server(String),
+}
+
+impl AppError {
+    /// As `sysexits` has them: 64 usage, 65 data, 69 unavailable, 70 internal, 74 input or output.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen { .. } | Self::Start(_) | Self::Councils(_) => 69,
+            Self::Store(error) => error.exit_code(),
+            Self::Model(_) | Self::Policy(_) | Self::Prompts(_) | Self::PromptFolder { .. } => 64,
+            Self::Configuration(_) => 64,
+            Self::JournalLost { exit_code, .. } => *exit_code,
+            Self::Fault(_) | Self::Server(_) => 70,
+        }
+    }
+}
+
+/// Where the daemon listens, once it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+}
+
+/// Runs the daemon until `stop` resolves, then drains it. `ready` is told the addresses once work is taken.
+pub async fn run(
+    config: Config,
+    ready: impl FnOnce(Addresses),
+    stop: impl Future<Output = ()>,
+) -> Result<(), AppError> {
+    let grpc_listener = listen("gRPC", config.server.grpc).await?;
+    let http_listener = listen("HTTP", config.server.http).await?;
+    let addresses =
+        Addresses { grpc: bound(&grpc_listener, config.server.grpc), http: bound(&http_listener, config.server.http) };
+    let readiness = Arc::new(Readiness::default());
+    let (end, ended) = watch::channel(false);
+    let http = serve_http(http_listener, readiness.clone(), ended.clone());
+
+    let journal = Arc::new(StoredJournal::open(&config.store).await?);
+    let model = Arc::new(VllmModel::new(settings::vllm(&config)?)?);
+    let ports = Ports {
+        model: Arc::new(Models::new(model.clone())),
+        checks: Arc::new(PolicyChecks::configured(&config.checks)?),
+        journal: journal.clone(),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(UuidSource),
+    };
+    let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
+    let system = System::start(ports, settings::system(&config), prompts).await?;
+    councils::make_default(&system, &config).await?;
+
+    readiness.observe(components(system.clone(), journal.store(), model));
+    let settings = settings::grpc(&config);
+    let serving =
+        grpc::serve(grpc_listener, system.clone(), journal.clone(), readiness.clone(), settings, until(ended));
+    let grpc = tokio::spawn(serving);
+    readiness.enter(Stage::Ready);
+    warn_if_open(&config);
+    ready(addresses);
+
+    let outcome = tokio::select! {
+        () = stop => Ok(()),
+        fault = system.fault() => Err(AppError::Fault(fault)),
+        lost = lost(journal.store()) => Err(lost),
+    };
+    readiness.enter(Stage::Draining);
+    if outcome.is_ok() {
+        let drained = system.drain(config.drain).await;
+        if !drained.open.is_empty() {
+            tracing::warn!(open = drained.open.len(), "runs are left in the journal and go on at the next start");
+        }
+    }
+    end.send_replace(true);
+    say_goodbye(grpc, http).await;
+    journal.close().await;
+    outcome
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    TcpListener::bind(address).await.map_err(|source| AppError::Listen { what, address, source })
+}
+
+fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+async fn until(mut ended: watch::Receiver<bool>) {
+    // A sender that is gone has ended too.
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+fn serve_http(
+    listener: TcpListener,
+    readiness: Arc<Readiness>,
+    ended: watch::Receiver<bool>,
+) -> JoinHandle<std::io::Result<()>> {
+    let render = Arc::new(|| telemetry::prometheus().map(|handle| handle.render()).unwrap_or_default());
+    tokio::spawn(http::serve(listener, readiness, render, until(ended)))
+}
+
+async fn say_goodbye(grpc: JoinHandle<Result<(), grpc::ServeError>>, http: JoinHandle<std::io::Result<()>>) {
+    let stop = (grpc.abort_handle(), http.abort_handle());
+    let both = async { (grpc.await, http.await) };
+    if tokio::time::timeout(GOODBYE, both).await.is_err() {
+        tracing::warn!("clients did not close their connections in time");
+        stop.0.abort();
+        stop.1.abort();
+    }
+}
+
+/// Resolves when the journal can never be written again.
+async fn lost(store: Arc<SqliteJournal>) -> AppError {
+    let mut health = store.watch_health();
+    let gone = health.wait_for(|health| matches!(health, JournalHealth::Lost { .. })).await;
+    match gone.ok().map(|health| health.clone()) {
+        Some(JournalHealth::Lost { why, exit_code }) => AppError::JournalLost { why, exit_code },
+        _ => AppError::JournalLost { why: "its writer is gone".into(), exit_code: 74 },
+    }
+}
+
+/// The journal, what the system finds amiss, and the model servers.
+fn components(
+    system: System,
+    store: Arc<SqliteJournal>,
+    model: Arc<VllmModel>,
+) -> impl Fn() -> Components + Send + Sync {
+    let of_system = http::probe(system, store);
+    move || {
+        let mut components = of_system();
+        let replicas = model.replica_states();
+        let down: Vec<_> = replicas.iter().filter(|replica| replica.breaker == BreakerState::Open).collect();
+        let health = match down.len() {
+            0 => Health::Healthy,
+            some => Health::Degraded(format!("{some} of {} model servers do not answer", replicas.len()).into()),
+        };
+        components.insert("model".to_owned(), health);
+        components
+    }
+}
+
+fn warn_if_open(config: &Config) {
+    if config.server.is_open() {
+        let address = config.server.grpc;
+        tracing::warn!(%address, "OPEN TO OTHER MACHINES WITHOUT AUTHENTICATION: whoever reaches this port controls the daemon");
+    }
+}

@@ -1,0 +1,108 @@
+//! The daemon under load: a process of its own with a durable journal, asked over gRPC.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use super::BenchError;
+use super::measure::{Sample, measure, peak_memory};
+use crate::grpc::proto::fleet::orchestrator::v1::DeliberateRequest;
+use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
+use crate::process::{Process, ProcessError};
+
+/// Connections that the workers share: a client machine has few.
+const CHANNELS: usize = 8;
+/// Deliberations before anything is measured: connections open, caches fill.
+const WARM_UP: usize = 64;
+
+/// A folder for one run's store, removed afterwards.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, folder = %self.0.display(), "the folder of a benchmark stays");
+        }
+    }
+}
+
+pub(super) struct Daemon {
+    process: Process,
+    channels: Vec<Channel>,
+    next: Arc<AtomicU64>,
+    _folder: Folder,
+}
+
+impl Daemon {
+    /// Starts a daemon with a fresh store on disk, three agents, and the simulator at `model` as its model server.
+    pub(super) async fn start(model: &str, checks: bool) -> Result<Self, BenchError> {
+        let folder = std::env::temp_dir().join(format!("moothall-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
+        std::fs::create_dir_all(&folder)?;
+        let folder = Folder(folder);
+        let database = format!("sqlite:///{}", folder.0.join("bench.db").display());
+        let environment = [
+            ("GRPC_PORT", "0"),
+            ("HTTP_PORT", "0"),
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("DATABASE_URL", database.as_str()),
+            ("VLLM_URL", &format!("http://{model}")),
+            ("VLLM_MODEL", "auto"),
+            ("ENABLE_NATS", "false"),
+            ("RUST_LOG", "warn"),
+            ("MOOTHALL__COUNCILS__ROLES", "DEV"),
+            ("MOOTHALL__CHECKS__ENABLED", if checks { "true" } else { "false" }),
+        ];
+        let process = Process::start(&["serve"], &environment).await?;
+        let address = format!("http://{}", process.told("grpc")?);
+        let endpoint = Endpoint::from_shared(address).map_err(|error| BenchError::Call(error.to_string()))?;
+        let channels = (0..CHANNELS).map(|_| endpoint.clone().tcp_nodelay(true).connect_lazy()).collect();
+        Ok(Self { process, channels, next: Arc::default(), _folder: folder })
+    }
+
+    pub(super) async fn warm_up(&self) -> Result<(), BenchError> {
+        let mut deliberate = self.worker(0);
+        for _ in 0..WARM_UP {
+            deliberate().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn measure(&self, concurrency: usize, window: Duration) -> Result<Sample, BenchError> {
+        measure(concurrency, window, self.pid()?, |number| self.worker(number)).await
+    }
+
+    pub(super) fn peak_memory(&self) -> u64 {
+        self.process.pid().map(peak_memory).unwrap_or_default()
+    }
+
+    fn pid(&self) -> Result<u32, BenchError> {
+        self.process.pid().ok_or_else(|| ProcessError::Late { what: "the daemon".to_owned() }.into())
+    }
+
+    fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
+        let client = OrchestratorServiceClient::new(self.channels[number % CHANNELS].clone());
+        let next = self.next.clone();
+        move || {
+            let request = DeliberateRequest {
+                task_id: format!("bench-{:08}", next.fetch_add(1, Ordering::Relaxed)),
+                task_description: "Write a Python function that parses a duration such as 1h30m.".to_owned(),
+                role: "DEV".to_owned(),
+                ..DeliberateRequest::default()
+            };
+            let mut client = client.clone();
+            Box::pin(async move {
+                let answer = client.deliberate(request).await.map_err(|status| BenchError::Call(status.to_string()))?;
+                match answer.into_inner().results.len() {
+                    3 => Ok(()),
+                    other => Err(BenchError::Call(format!("{other} results instead of 3"))),
+                }
+            })
+        }
+    }
+}
+
+type WorkerCall = std::pin::Pin<Box<dyn Future<Output = Result<(), BenchError>> + Send>>;

@@ -1,0 +1,114 @@
+//! One measurement: many workers, a window of time, what they did in it and what it cost.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::BenchError;
+
+/// What was done in one window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    /// Of each deliberation, sorted.
+    pub(super) latencies: Vec<Duration>,
+    pub(super) elapsed: Duration,
+    /// CPU of the measured process in that time.
+    pub(super) cpu: Duration,
+}
+
+impl Sample {
+    pub(super) fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    pub(super) fn percentile(&self, share: f64) -> Duration {
+        let last = self.latencies.len().saturating_sub(1);
+        let place = (share * last as f64).round() as usize;
+        self.latencies.get(place).copied().unwrap_or_default()
+    }
+
+    pub(super) fn cpu_each(&self) -> Duration {
+        let count = u32::try_from(self.latencies.len()).unwrap_or(u32::MAX).max(1);
+        self.cpu / count
+    }
+}
+
+/// Lets `concurrency` workers repeat one deliberation until the window is over. `pid`: whose CPU counts.
+pub(super) async fn measure<W, F>(
+    concurrency: usize,
+    window: Duration,
+    pid: u32,
+    worker: impl Fn(usize) -> W,
+) -> Result<Sample, BenchError>
+where
+    W: FnMut() -> F + Send + 'static,
+    F: Future<Output = Result<(), BenchError>> + Send,
+{
+    let over = Arc::new(AtomicBool::new(false));
+    let mut workers = JoinSet::new();
+    let (start, cpu_before) = (Instant::now(), cpu_of(pid));
+    for number in 0..concurrency {
+        let (over, mut deliberate) = (over.clone(), worker(number));
+        workers.spawn(async move {
+            let mut latencies = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                deliberate().await?;
+                latencies.push(began.elapsed());
+            }
+            Ok::<_, BenchError>(latencies)
+        });
+    }
+    tokio::time::sleep(window).await;
+    over.store(true, Ordering::Relaxed);
+    let mut sample = Sample::default();
+    while let Some(done) = workers.join_next().await {
+        let latencies = done.map_err(|error| BenchError::Call(error.to_string()))??;
+        sample.latencies.extend(latencies);
+    }
+    sample.elapsed = start.elapsed();
+    sample.cpu = cpu_of(pid).saturating_sub(cpu_before);
+    sample.latencies.sort_unstable();
+    Ok(sample)
+}
+
+/// User and system time that a process has used, from `/proc`; zero where there is none.
+fn cpu_of(pid: u32) -> Duration {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Duration::ZERO };
+    // The name in parentheses may hold anything, so fields are counted from behind it.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|&place| fields.get(place)?.parse::<u64>().ok()).sum();
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// The most memory that a process ever had resident, in bytes.
+pub(super) fn peak_memory(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_taken_from_the_sorted_list() {
+        let latencies: Vec<_> = (1..=100).map(Duration::from_millis).collect();
+        let sample = Sample { latencies, elapsed: Duration::from_secs(2), cpu: Duration::from_secs(1) };
+        assert_eq!(sample.percentile(0.5), Duration::from_millis(51));
+        assert_eq!(sample.percentile(0.99), Duration::from_millis(99));
+        assert_eq!(sample.per_second(), 50.0);
+        assert_eq!(sample.cpu_each(), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn this_process_has_memory_and_a_process_that_is_not_has_none() {
+        assert!(peak_memory(std::process::id()) > 1 << 20);
+        assert_eq!((peak_memory(u32::MAX), cpu_of(u32::MAX)), (0, Duration::ZERO));
+    }
+}

@@ -7,9 +7,19 @@ use moothall::checks::{BUILT_IN, PolicyChecks};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
 use moothall_actors::ports::Checks as _;
 
-/// Rule, what it finds, what it does not. Secrets are put together here, so that no scanner takes them for real.
-fn table() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
-    let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+/// Rule, what it finds, what it does not.
+type Example = (&'static str, Vec<String>, Vec<String>);
+
+fn own(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+fn table() -> Vec<Example> {
+    [secrets(), disk_commands(), other_commands(), apis()].concat()
+}
+
+/// Put together here, so that no scanner takes them for real.
+fn secrets() -> Vec<Example> {
     let x = |count| "x1Y2z3W4".repeat(count);
     vec![
         (
@@ -65,6 +75,11 @@ fn table() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
                 "nats://joe:***@host",
             ]),
         ),
+    ]
+}
+
+fn disk_commands() -> Vec<Example> {
+    vec![
         (
             "destructive.remove-root",
             own(&[
@@ -99,6 +114,11 @@ fn table() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
             own(&["mkfs.ext4 -F /dev/sdb1", "mkfs -t xfs /dev/vdb"]),
             own(&["mkfs.ext4 disk.img", "man mkfs"]),
         ),
+    ]
+}
+
+fn other_commands() -> Vec<Example> {
+    vec![
         (
             "destructive.drop-database",
             own(&["DROP DATABASE prod;", "cur.execute(\"drop schema if exists app cascade\")", "drop database x"]),
@@ -131,6 +151,11 @@ fn table() -> Vec<(&'static str, Vec<String>, Vec<String>)> {
             own(&["chmod 755 /usr/local/bin/app", "chmod 777 /tmp/socket", "chmod -R 700 /"]),
         ),
         ("destructive.fork-bomb", own(&[":(){ :|:& };:"]), own(&["f() { g | h & }; f"])),
+    ]
+}
+
+fn apis() -> Vec<Example> {
+    vec![
         (
             "api.eval",
             own(&["x = eval(text)", "exec(code, {})", "eval(input())"]),

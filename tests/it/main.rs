@@ -3,6 +3,7 @@
 
 mod checks;
 mod config;
+mod licences;
 mod sim;
 mod store;
 mod vllm;

@@ -1,0 +1,32 @@
+# The few commands there are. Each does its own set-up; `make test` is what CI runs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test bench soak deny setup
+
+help: ## Say what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+): .*## /  make \1\t/'
+
+run: ## Build and run the demo
+	cargo run --locked -- demo
+
+test: setup ## Check and test everything
+	cargo fmt --all -- --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	scripts/check-ractor-features
+	cargo nextest run --locked --workspace --all-features --profile ci
+	cargo test --locked --workspace --all-features --doc
+
+bench: ## Measure: the actor system alone, then the daemon against the floor
+	cargo bench --locked --bench flow
+	cargo run --locked --release -- bench
+
+soak: setup ## The long tests: many kills, many seeds, real servers
+	cargo nextest run --locked --workspace --all-features --profile soak
+
+deny: ## Licences, bans and advisories (needs cargo-deny and its database)
+	cargo deny --locked --all-features check
+
+setup: ## Install what the tests need
+	@scripts/test-deps

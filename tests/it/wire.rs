@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::{Context, Result, bail};
 use moothall::grpc::proto::DESCRIPTORS;
 use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -14,12 +15,12 @@ const PACKAGES: [&str; 2] = ["fleet.orchestrator.v1", "orchestrator.v1"];
 /// One line per fact, such as `orchestrator.v1 Proposal.revisions = 5 repeated string`.
 type Facts = BTreeSet<String>;
 
-fn written() -> Facts {
+fn written() -> Result<Facts> {
     let mut facts = Facts::new();
     let mut package = "";
     for line in TABLES.lines() {
         if let Some(service) = line.strip_prefix("service `").and_then(|rest| rest.strip_suffix('`')) {
-            let (of, name) = service.rsplit_once('.').expect("a service has a package");
+            let (of, name) = service.rsplit_once('.').context("a service has a package")?;
             package = of;
             facts.insert(format!("{package} service {name}"));
         } else if let Some(row) = line.strip_prefix("| ").and_then(|rest| rest.strip_suffix(" |")) {
@@ -30,19 +31,20 @@ fn written() -> Facts {
         } else if let Some((name, values)) = line.strip_prefix("- enum **").and_then(|rest| rest.split_once("**: ")) {
             facts.extend(values.split(", ").map(|value| format!("{package} enum {name}: {value}")));
         } else if let Some((name, fields)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("**: ")) {
-            facts.extend(fields.split("; ").map(|field| {
-                let mut words = field.splitn(3, ' ');
-                let mut word = || words.next().expect("name, number, type");
-                format!("{package} {name}.{} = {} {}", word(), word(), word())
-            }));
+            for field in fields.split("; ") {
+                let [field, number, kind] = field.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+                    bail!("{field:?} is not name, number and type");
+                };
+                facts.insert(format!("{package} {name}.{field} = {number} {kind}"));
+            }
         }
     }
-    facts
+    Ok(facts)
 }
 
-fn compiled() -> Facts {
-    let files = FileDescriptorSet::decode(DESCRIPTORS).expect("our own descriptors").file;
-    files.iter().filter(|file| PACKAGES.contains(&file.package())).flat_map(facts_of).collect()
+fn compiled() -> Result<Facts> {
+    let files = FileDescriptorSet::decode(DESCRIPTORS)?.file;
+    Ok(files.iter().filter(|file| PACKAGES.contains(&file.package())).flat_map(facts_of).collect())
 }
 
 fn facts_of(file: &FileDescriptorProto) -> Facts {
@@ -83,8 +85,8 @@ fn written_type(message: &DescriptorProto, field: &FieldDescriptorProto, short: 
             && field.type_name().ends_with(&format!(".{}.{}", message.name(), nested.name()))
     });
     if let Some(entry) = entry {
-        let of = |number| entry.field.iter().find(|field| field.number() == number).expect("key and value");
-        return format!("map<{},{}>", single_type(of(1), short), single_type(of(2), short));
+        let types: Vec<_> = entry.field.iter().map(|field| single_type(field, short)).collect();
+        return format!("map<{}>", types.join(","));
     }
     let repeated = if field.label() == Label::Repeated { "repeated " } else { "" };
     format!("{repeated}{}", single_type(field, short))
@@ -98,28 +100,31 @@ fn single_type(field: &FieldDescriptorProto, short: &impl Fn(&str) -> String) ->
 }
 
 #[test]
-fn our_protos_are_what_the_wire_tables_say() {
-    let (written, compiled) = (written(), compiled());
+fn our_protos_are_what_the_wire_tables_say() -> Result<()> {
+    let (written, compiled) = (written()?, compiled()?);
     let lacking: Vec<_> = written.difference(&compiled).collect();
     let invented: Vec<_> = compiled.difference(&written).collect();
     assert!(lacking.is_empty() && invented.is_empty(), "lacking: {lacking:#?}\ninvented: {invented:#?}");
     assert_eq!(written.iter().filter(|fact| fact.contains(" rpc ")).count(), 18);
     assert!(written.len() > 250, "the tables were not read: {} facts", written.len());
+    Ok(())
 }
 
 /// One Rust type stands for a message of both packages (see `build.rs`): only right while the messages are equal.
 #[test]
-fn messages_that_share_a_type_are_numbered_alike() {
+fn messages_that_share_a_type_are_numbered_alike() -> Result<()> {
+    let compiled = compiled()?;
     let renumbered = ["DeliberateRequest", "DeliberateResponse", "OrchestrateRequest"];
     let fields = |package: &str| -> Facts {
         let prefix = format!("{package} ");
-        let own = compiled().into_iter().filter_map(|fact| fact.strip_prefix(&prefix).map(str::to_owned));
+        let own = compiled.iter().filter_map(|fact| fact.strip_prefix(&prefix).map(str::to_owned));
         own.filter(|fact| fact.contains(" = ") && !renumbered.contains(&message_of(fact))).collect()
     };
     let (newer, older) = (fields(PACKAGES[0]), fields(PACKAGES[1]));
     let both = |fact: &String| older.iter().any(|other| message_of(other) == message_of(fact));
     assert_eq!(newer.into_iter().filter(both).collect::<Facts>(), older);
     assert!(older.len() > 50, "{older:#?}");
+    Ok(())
 }
 
 fn message_of(fact: &str) -> &str {

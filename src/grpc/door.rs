@@ -63,10 +63,11 @@ pub(super) fn named<T>(message: T, task: &TaskId) -> Response<T> {
 }
 
 fn name(metadata: &mut MetadataMap, task: &TaskId) {
-    match MetadataValue::try_from(task.as_str()) {
-        Ok(value) => metadata.insert(TASK_ID, value).map(drop),
-        Err(_) => metadata.insert_bin(TASK_ID_BIN, BinaryMetadataValue::from_bytes(task.as_str().as_bytes())).map(drop),
-    };
+    let id = task.as_str();
+    match MetadataValue::try_from(id).ok().filter(|_| id.is_ascii()) {
+        Some(value) => drop(metadata.insert(TASK_ID, value)),
+        None => drop(metadata.insert_bin(TASK_ID_BIN, BinaryMetadataValue::from_bytes(id.as_bytes()))),
+    }
 }
 
 #[cfg(test)]

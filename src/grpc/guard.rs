@@ -143,7 +143,7 @@ impl<T: Send + 'static> Watched for Held<T> {
 
 /// One answer stream.
 #[derive(Debug)]
-pub struct Guarded<T> {
+pub(super) struct Guarded<T> {
     held: Arc<Held<T>>,
     timer: Option<(Pin<Box<Sleep>>, Deadline)>,
 }

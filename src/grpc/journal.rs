@@ -193,7 +193,7 @@ fn is_plain_name(name: &str) -> bool {
 }
 
 /// The query for one page, and how many events the reader wants.
-fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), Status> {
+pub(super) fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), Status> {
     parsed(|problems| {
         let mut number = |field: &str, given: i64| {
             u64::try_from(given).unwrap_or_else(|_| {

@@ -1,1 +1,102 @@
-//! Tests of journal.
+//! Reading the journal by pages, and the names of backups.
+
+use futures::StreamExt;
+use tonic::Code;
+
+use super::super::fixtures::Shelf;
+use super::*;
+use crate::http::Readiness;
+
+fn cursor(shelf: &Arc<Shelf>, request: &wire::ReadRequest, readiness: &Readiness) -> Cursor {
+    let (query, left) = query(request).unwrap();
+    Cursor {
+        journal: shelf.clone(),
+        query,
+        left,
+        follow: request.follow,
+        stage: readiness.subscribe(),
+        page: Vec::new().into_iter(),
+        end: false,
+    }
+}
+
+async fn seqs(shelf: &Arc<Shelf>, request: wire::ReadRequest) -> Vec<i64> {
+    let events = cursor(shelf, &request, &Readiness::default()).events();
+    events.map(|event| event.unwrap().seq).collect().await
+}
+
+#[tokio::test]
+async fn all_events_are_read_page_by_page() {
+    let shelf = Shelf::of(PAGE as u64 * 2 + 5);
+    let read = seqs(&shelf, wire::ReadRequest::default()).await;
+    assert_eq!(read, (1..=PAGE as i64 * 2 + 5).map(|number| number * 10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn filters_limit_and_place_hold_together() {
+    let shelf = Shelf::of(300);
+    let request = wire::ReadRequest {
+        after_seq: 20,
+        limit: 3,
+        stream_prefix: "council/".into(),
+        types: vec!["RoleResumed".into()],
+        follow: false,
+    };
+    assert_eq!(seqs(&shelf, request).await, [40, 60, 80]);
+    let none =
+        wire::ReadRequest { stream_prefix: "council/".into(), types: vec!["TaskRetried".into()], ..Default::default() };
+    assert!(seqs(&shelf, none).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_is_shown_as_it_was_stored() {
+    let shelf = Shelf::of(1);
+    let event = cursor(&shelf, &wire::ReadRequest::default(), &Readiness::default()).next().await.unwrap().unwrap();
+    assert_eq!((event.stream.as_str(), event.r#type.as_str(), event.version), ("task/T-1", "TaskRetried", 1));
+    assert_eq!(&event.payload[..], br#"{"run":2}"#);
+    assert_eq!(event.event_id, "00000000-0000-0000-0000-000000000001");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_sees_what_is_written_later_and_ends_with_the_daemon() {
+    let shelf = Shelf::of(1);
+    let readiness = Readiness::default();
+    readiness.enter(Stage::Ready);
+    let request = wire::ReadRequest { follow: true, ..Default::default() };
+    let mut events = Box::pin(cursor(&shelf, &request, &readiness).events());
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 10);
+    assert!(futures::poll!(events.next()).is_pending());
+    shelf.write(2);
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 20);
+    readiness.enter(Stage::Draining);
+    assert_eq!(events.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
+    assert!(events.next().await.is_none());
+}
+
+#[test]
+fn unknown_types_and_negative_places_are_named_at_once() {
+    let request =
+        wire::ReadRequest { after_seq: -1, limit: -1, types: vec!["TaskRetired".into()], ..Default::default() };
+    let status = query(&request).unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    for part in ["after_seq", "limit", "types[0]", "TaskRetried"] {
+        assert!(status.message().contains(part), "{part} in {}", status.message());
+    }
+}
+
+#[test]
+fn a_backup_has_a_plain_name() {
+    for good in ["a", "moothall-1.db", "A_b.c-d", &"x".repeat(128)] {
+        assert!(is_plain_name(good), "{good}");
+    }
+    for bad in ["", ".", "..", ".hidden", "-rf", "a/b", "/etc/passwd", "a\\b", "a b", "ä", "a\0", &"x".repeat(129)] {
+        assert!(!is_plain_name(bad), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_failed_backup_says_why_and_in_which_way() {
+    assert_eq!(not_made(&BackupError::Exists("a.db".into())).code(), Code::AlreadyExists);
+    assert_eq!(not_made(&BackupError::NotPossible("the store is in memory".into())).code(), Code::FailedPrecondition);
+    assert_eq!(not_made(&BackupError::Failed("disk full".into())).code(), Code::Unavailable);
+}

@@ -11,6 +11,10 @@ mod door;
 mod endpoint;
 mod events;
 mod fit;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod journal;
 mod legacy;

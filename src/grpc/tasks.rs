@@ -109,7 +109,7 @@ impl TaskService for Tasks {
     }
 }
 
-fn query(message: &wire::ListTasksRequest) -> Result<TaskQuery, Status> {
+pub(super) fn query(message: &wire::ListTasksRequest) -> Result<TaskQuery, Status> {
     parsed(|problems| {
         let status = match wire::TaskStatus::try_from(message.status) {
             Ok(wire::TaskStatus::Unspecified) => None,

@@ -40,7 +40,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts a daemon with a fresh store on disk, three agents, and the simulator at `model` as its model server.
     pub(super) async fn start(model: &str, checks: bool) -> Result<Self, BenchError> {
-        let folder = std::env::temp_dir().join(format!("moothall-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
+        let folder =
+            std::env::temp_dir().join(format!("moothall-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
         std::fs::create_dir_all(&folder)?;
         let folder = Folder(folder);
         let database = format!("sqlite:///{}", folder.0.join("bench.db").display());

@@ -60,7 +60,12 @@ impl Figures {
 
     fn mean(a: Self, b: Self) -> Self {
         let mean = |a: f64, b: f64| f64::midpoint(a, b);
-        Self { per_s: mean(a.per_s, b.per_s), p50: mean(a.p50, b.p50), p99: mean(a.p99, b.p99), cpu: mean(a.cpu, b.cpu) }
+        Self {
+            per_s: mean(a.per_s, b.per_s),
+            p50: mean(a.p50, b.p50),
+            p99: mean(a.p99, b.p99),
+            cpu: mean(a.cpu, b.cpu),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod agent;
 mod attached;
+mod budget;
 mod council;
 mod deliberation;
 pub mod domain;

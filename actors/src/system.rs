@@ -1,7 +1,7 @@
 //! The running actor system: the one door that every adapter uses.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::attached::{self, Attached, Hold};
+use crate::budget::DailyTokens;
 use crate::council::{Change, Message as CouncilMessage};
 use crate::deliberation::prompt::Prompts;
 use crate::deliberation::read_ending;
@@ -89,6 +90,7 @@ impl System {
         adopt_prompts(&ports, &prompts).await?;
         let world = Arc::new(World {
             gate: Gate::new(settings.open_deliberations),
+            tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
             registry: Registry::default(),
             ports,
             settings,
@@ -132,6 +134,7 @@ impl System {
             return Ok(known);
         }
         self.check_ready(&spec.role)?;
+        self.check_tokens()?;
         let permit = self.world.gate.try_admit()?;
         let spec = Arc::new(spec);
         let accepted = self.accept(&task, &spec, &hash, keyed).await?;
@@ -270,6 +273,15 @@ impl System {
         let why =
             || SystemError::Unavailable(format!("no agent of council {role} is ready; they are restarting").into());
         if ready { Ok(()) } else { Err(why()) }
+    }
+
+    fn check_tokens(&self) -> Result<(), SystemError> {
+        match self.world.tokens().closed_for(self.world.ports.clock.now()) {
+            Some(retry_after) => {
+                Err(SystemError::Busy { what: "the tokens of this day are used up".into(), retry_after })
+            }
+            None => Ok(()),
+        }
     }
 
     fn council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -11,6 +11,7 @@ use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::budget::DailyTokens;
 use crate::deliberation::prompt::Prompts;
 use crate::domain::council::Council;
 use crate::domain::id::{AgentId, Role, TaskId};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub temperature: f32,
     /// How long work without a client goes on after a cut stream.
     pub orphan_grace: Duration,
+    /// Tokens that may be used in a day (UTC) before admission closes; `None` = no limit.
+    pub tokens_per_day: Option<u64>,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
 }
@@ -52,6 +55,7 @@ impl Default for Settings {
             calls_per_agent: 1_024,
             temperature: 0.7,
             orphan_grace: Duration::from_secs(30),
+            tokens_per_day: None,
             ping_every: Duration::from_secs(5),
         }
     }
@@ -71,6 +75,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) gate: Gate,
+    pub(crate) tokens: Mutex<DailyTokens>,
     pub(crate) registry: Registry,
     pub(crate) started: Instant,
     pub(crate) draining: AtomicBool,
@@ -88,6 +93,10 @@ impl fmt::Debug for World {
 impl World {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn tokens(&self) -> MutexGuard<'_, DailyTokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn uptime(&self) -> Duration {

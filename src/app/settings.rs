@@ -18,6 +18,7 @@ pub(super) fn system(config: &Config) -> Settings {
         call_timeout: config.model.timeout,
         calls_per_agent: config.agents.max_concurrent_tasks.get() as usize,
         temperature: config.model.temperature,
+        tokens_per_day: config.limits.tokens_per_day,
         ..Settings::default()
     }
 }

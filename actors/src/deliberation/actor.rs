@@ -136,10 +136,11 @@ impl Live {
     }
 
     fn step(&mut self, myself: &ActorRef<Message>, input: Input) {
+        let now = self.world.ports.clock.now();
         if let Input::Answered { answer, .. } = &input {
             self.world.registry.calls.note(answer.duration);
+            self.world.tokens().note(now, answer.usage.total());
         }
-        let now = self.world.ports.clock.now();
         let Some((state, _)) = &mut self.state else { return self.early.push(input) };
         for effect in state.step(now, input) {
             self.run(myself, effect);

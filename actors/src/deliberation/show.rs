@@ -69,6 +69,12 @@ fn partial(record: &Record, agent: &AgentId) -> Option<Arc<Partial>> {
     Some(Arc::new(Partial { proposal, ranked: None }))
 }
 
+/// Taken up again after a crash: what is durable is not asked for again.
+pub(super) fn resumed(record: &Record, now: Timestamp) -> Update {
+    let step = format!("resumed at {} with {} finished calls", record.wave, record.calls);
+    update(record, now, phase(record.wave.stage), step)
+}
+
 pub(super) fn scoring(record: &Record, now: Timestamp) -> Update {
     update(record, now, Phase::Scoring, "checks run")
 }

@@ -278,6 +278,7 @@ impl State {
         let left = plan.deadline.saturating_sub(self.record.running);
         let at_least = plan.call_timeout.min(plan.deadline);
         effects.push(Effect::Arm { timer: Timer::Whole, after: left.max(at_least) });
+        effects.push(Effect::Show(show::resumed(&self.record, now)));
         self.note(Event::DeliberationResumed {}, effects);
         if !self.record.is_settled() {
             self.enter_wave(effects, now);

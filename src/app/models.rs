@@ -7,7 +7,7 @@ use moothall_actors::domain::answer::{Answer, Failure};
 use moothall_actors::domain::council::Endpoint;
 use moothall_actors::ports::{AnswerForm, Model, ModelCall};
 
-use crate::sim::ScriptedModel;
+use crate::sim::{Answers, Latency, ScriptedModel};
 use crate::vllm::VllmModel;
 
 pub(super) struct Models {
@@ -17,7 +17,7 @@ pub(super) struct Models {
 
 impl Models {
     pub(super) fn new(servers: Arc<VllmModel>) -> Self {
-        Self { servers, script: ScriptedModel::default() }
+        Self { servers, script: ScriptedModel::new(&Answers::Prose, Latency::default()) }
     }
 }
 

@@ -9,6 +9,7 @@ use reqwest::{Client, Url};
 
 use super::BenchError;
 use super::measure::{Sample, measure};
+use crate::sim::RecordedRequest;
 
 /// Calls of one wave, and waves of one deliberation: three agents, one round.
 const WAVE: usize = 3;
@@ -27,11 +28,11 @@ impl Bodies {
     pub(super) async fn of(address: &str) -> Result<Self, BenchError> {
         let url = format!("http://{address}/sim/bodies?limit={}", WAVE * WAVES);
         let answer = reqwest::get(url).await.map_err(|error| failed(&error))?;
-        let bodies: Vec<String> = answer.json().await.map_err(|error| failed(&error))?;
+        let bodies: Vec<RecordedRequest> = answer.json().await.map_err(|error| failed(&error))?;
         if bodies.len() != WAVE * WAVES {
             return Err(BenchError::Call(format!("the simulator recorded {} bodies", bodies.len())));
         }
-        Ok(Self(bodies.into_iter().map(Bytes::from).collect()))
+        Ok(Self(bodies.into_iter().map(|request| Bytes::from(request.body)).collect()))
     }
 }
 

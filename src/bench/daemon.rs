@@ -1,6 +1,5 @@
 //! The daemon under load: a process of its own with a durable journal, asked over gRPC.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::BenchError;
 use super::measure::{Sample, measure, peak_memory};
+use crate::folder::TemporaryFolder;
 use crate::grpc::proto::fleet::orchestrator::v1::DeliberateRequest;
 use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
 use crate::process::{Process, ProcessError};
@@ -18,33 +18,18 @@ const CHANNELS: usize = 8;
 /// Deliberations before anything is measured: connections open, caches fill.
 const WARM_UP: usize = 64;
 
-/// A folder for one run's store, removed afterwards.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "the folder of a benchmark stays");
-        }
-    }
-}
-
 pub(super) struct Daemon {
     process: Process,
     channels: Vec<Channel>,
     next: Arc<AtomicU64>,
-    _folder: Folder,
+    _folder: TemporaryFolder,
 }
 
 impl Daemon {
     /// Starts a daemon with a fresh store on disk, three agents, and the simulator at `model` as its model server.
     pub(super) async fn start(model: &str, checks: bool) -> Result<Self, BenchError> {
-        let folder =
-            std::env::temp_dir().join(format!("moothall-bench-{}-{:x}", std::process::id(), rand::random::<u32>()));
-        std::fs::create_dir_all(&folder)?;
-        let folder = Folder(folder);
-        let database = format!("sqlite:///{}", folder.0.join("bench.db").display());
+        let folder = TemporaryFolder::new()?;
+        let database = format!("sqlite:///{}", folder.path().join("bench.db").display());
         let environment = [
             ("GRPC_PORT", "0"),
             ("HTTP_PORT", "0"),

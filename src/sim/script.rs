@@ -23,7 +23,7 @@ pub struct Script {
 }
 
 /// A task with scripted answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptedTask {
     pub role: String,

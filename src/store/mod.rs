@@ -22,7 +22,6 @@ mod queue;
 mod reader;
 mod row;
 mod streams;
-mod temporary;
 mod transaction;
 mod url;
 mod verify;
@@ -51,10 +50,10 @@ use self::queue::{Bounds, Pending, Queue};
 pub use self::reader::{FileSizes, StoreReader};
 pub use self::row::StoredEvent;
 use self::streams::Streams;
-use self::temporary::TemporaryFolder;
 pub use self::url::DatabaseUrl;
 pub use self::verify::VerifyReport;
 use self::writer::{Shared, Writer};
+use crate::folder::TemporaryFolder;
 
 /// How a store behaves. The defaults are the daemon's.
 #[derive(Clone)]
@@ -115,7 +114,7 @@ impl SqliteJournal {
     /// A store in a fresh folder that is removed when this is dropped: what `memory://` means. It is handed to the
     /// operating system, not to the disk (`synchronous=OFF`), so nothing of it survives the process.
     pub fn temporary() -> Result<Self, OpenError> {
-        let folder = TemporaryFolder::new()?;
+        let folder = TemporaryFolder::new().map_err(OpenError::io(std::env::temp_dir(), "making a folder"))?;
         let path = folder.path().join("journal.db");
         let lock = StoreLock::take(&path)?;
         let options = StoreOptions { durability: Durability::Off, ..StoreOptions::default() };

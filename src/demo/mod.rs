@@ -1,0 +1,203 @@
+//! `moothall demo`: one worked task, a daemon killed in the middle of it, and the proof that nothing was asked twice.
+//!
+//! ```text
+//!  simulator (or VLLM_URL) ◀── daemon ◀── stream of the task ──▶ live view
+//!                                 ✗ SIGKILL once the first review is in
+//!                              daemon again ◀── the same task, sent again ──▶ live view ──▶ ranking, counts
+//! ```
+//!
+//! Everything lives in a temporary folder and on free ports of the loopback interface, and goes with the demo.
+
+mod story;
+
+use std::time::Duration;
+
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::folder::TemporaryFolder;
+use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
+use crate::grpc::proto::fleet::orchestrator::v1::{
+    DeliberateRequest, DeliberateResponse, DeliberationUpdate, TaskConstraints,
+};
+use crate::process::{Process, ProcessError};
+use crate::sim::{CallCount, Script, ScriptError, SimStats};
+
+pub use self::story::Summary;
+
+/// The demo's one task.
+pub const TASK: &str = "demo-duration";
+
+/// Who watches the demo.
+pub trait Audience {
+    /// A line of the story.
+    fn hear(&mut self, line: &str);
+    /// One thing that happened in the deliberation.
+    fn see(&mut self, update: &DeliberationUpdate);
+}
+
+/// Why the demo could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    #[error("the scripted answers are broken")]
+    Script(#[from] ScriptError),
+    #[error("a temporary folder cannot be made, or a process not be ended")]
+    Io(#[from] std::io::Error),
+    #[error("the daemon answered: {} ({:?})", .0.message(), .0.code())]
+    Daemon(#[from] tonic::Status),
+    #[error("the daemon cannot be reached")]
+    Channel(#[from] tonic::transport::Error),
+    #[error("the simulator's statistics cannot be read")]
+    Statistics(#[from] reqwest::Error),
+    #[error("the deliberation ended before it was to be interrupted")]
+    TooFast,
+}
+
+/// A daemon with its store and model server, once the task is done.
+pub struct Demo {
+    folder: TemporaryFolder,
+    /// `None` when a real model answers.
+    simulator: Option<Process>,
+    models: String,
+    model_name: String,
+    daemon: Option<Process>,
+}
+
+impl Demo {
+    /// `real`: the model servers to use (`VLLM_URL`) instead of the simulator.
+    pub async fn start(real: Option<String>) -> Result<Self, DemoError> {
+        let simulator = match &real {
+            Some(_) => None,
+            None => Some(Process::start(&["sim", "--port", "0", "--answers", "demo"], &[]).await?),
+        };
+        let models = match (&simulator, real) {
+            (Some(simulator), _) => format!("http://{}", simulator.told("http")?),
+            (None, real) => real.unwrap_or_default(),
+        };
+        let model_name = std::env::var("VLLM_MODEL").unwrap_or_else(|_| "auto".to_owned());
+        let mut demo = Self { folder: TemporaryFolder::new()?, simulator, models, model_name, daemon: None };
+        demo.start_daemon().await?;
+        Ok(demo)
+    }
+
+    async fn start_daemon(&mut self) -> Result<(), DemoError> {
+        let database = format!("sqlite:///{}", self.folder.path().join("journal.db").display());
+        let backups = self.folder.path().join("backups").display().to_string();
+        let environment = [
+            ("GRPC_PORT", "0"),
+            ("HTTP_PORT", "0"),
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("DATABASE_URL", database.as_str()),
+            ("MOOTHALL__STORE__BACKUPS", backups.as_str()),
+            ("VLLM_URL", self.models.as_str()),
+            ("VLLM_MODEL", self.model_name.as_str()),
+            ("ENABLE_NATS", "false"),
+            ("RUST_LOG", "error"),
+        ];
+        self.daemon = Some(Process::start(&["serve"], &environment).await?);
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulator.is_some()
+    }
+
+    #[must_use]
+    pub fn models(&self) -> &str {
+        &self.models
+    }
+
+    /// Where the daemon's gRPC is.
+    pub fn server(&self) -> Result<String, DemoError> {
+        let daemon = self.daemon.as_ref().ok_or(DemoError::TooFast)?;
+        Ok(format!("http://{}", daemon.told("grpc")?))
+    }
+
+    /// Sends the task, kills the daemon in the middle, starts it again, and sees the task through.
+    pub async fn play(&mut self, audience: &mut dyn Audience) -> Result<Summary, DemoError> {
+        let request = request()?;
+        let mut updates = self.stream(&request).await?;
+        loop {
+            let update = updates.message().await?.ok_or(DemoError::TooFast)?;
+            audience.see(&update);
+            if update.status == "reviewing" && !update.current_agent.is_empty() {
+                break;
+            }
+        }
+        let at_kill = self.statistics().await?;
+        self.crash(audience).await?;
+        let mut updates = self.stream(&request).await?;
+        while let Some(update) = updates.message().await? {
+            audience.see(&update);
+        }
+        let answer = self.client().await?.deliberate(request).await?.into_inner();
+        self.summary(answer, at_kill).await
+    }
+
+    async fn crash(&mut self, audience: &mut dyn Audience) -> Result<(), DemoError> {
+        let Some(daemon) = self.daemon.take() else { return Err(DemoError::TooFast) };
+        let pid = daemon.pid().map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        daemon.kill().await?;
+        audience.hear(&format!("SIGKILL to the daemon (pid {pid}): no goodbye, nothing saved on the way out"));
+        let began = std::time::Instant::now();
+        self.start_daemon().await?;
+        let took = began.elapsed().as_millis();
+        audience.hear(&format!("the daemon is back after {took} ms; the same task is sent again and attaches"));
+        Ok(())
+    }
+
+    async fn client(&self) -> Result<OrchestratorServiceClient<Channel>, DemoError> {
+        let endpoint = Endpoint::from_shared(self.server()?)?.connect_timeout(Duration::from_secs(5));
+        Ok(OrchestratorServiceClient::new(endpoint.connect().await?))
+    }
+
+    async fn stream(&self, request: &DeliberateRequest) -> Result<Streaming<DeliberationUpdate>, DemoError> {
+        Ok(self.client().await?.stream_deliberation(request.clone()).await?.into_inner())
+    }
+
+    /// What the model server counted: it is the witness, not the daemon.
+    async fn statistics(&self) -> Result<Option<SimStats>, DemoError> {
+        if self.simulator.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(reqwest::get(format!("{}/sim/stats", self.models)).await?.json().await?))
+    }
+
+    async fn summary(&self, answer: DeliberateResponse, at_kill: Option<SimStats>) -> Result<Summary, DemoError> {
+        let after = self.statistics().await?;
+        let count = |wanted: fn(&CallCount) -> bool| {
+            after.as_ref().map(|stats| stats.by_call.values().filter(|call| wanted(call)).count())
+        };
+        Ok(Summary {
+            repeated: count(|call| call.finished > 1),
+            asked_again: count(|call| call.started > 1 && call.finished <= 1),
+            finished_before: at_kill.map(|stats| stats.finished),
+            answer,
+        })
+    }
+
+    /// Ends the daemon and the simulator, and removes the folder.
+    pub async fn end(mut self) -> Result<(), DemoError> {
+        for process in [self.daemon.take(), self.simulator.take()].into_iter().flatten() {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn request() -> Result<DeliberateRequest, DemoError> {
+    let script = Script::demo()?;
+    let task = script.task.unwrap_or_default();
+    let constraints =
+        TaskConstraints { rubric: task.rubric, requirements: task.requirements, ..TaskConstraints::default() };
+    Ok(DeliberateRequest {
+        task_id: TASK.to_owned(),
+        task_description: task.description,
+        role: task.role,
+        constraints: Some(constraints),
+        ..DeliberateRequest::default()
+    })
+}

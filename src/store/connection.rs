@@ -1,6 +1,8 @@
 //! How connections are set up: one that writes, any number that read.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ pub(super) fn place(path: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// New folders must outlive a loss of power before anything in them is acknowledged.
-fn sync_upwards(folder: &Path) -> std::io::Result<()> {
+fn sync_upwards(folder: &Path) -> io::Result<()> {
     folder.canonicalize()?.ancestors().take(3).try_for_each(|level| File::open(level)?.sync_all())
 }
 
@@ -117,6 +119,13 @@ pub(super) fn read_only_checked(path: &Path) -> Result<Connection, OpenError> {
 
 pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<String> {
     conn.query_row("SELECT id FROM store", [], |row| row.get(0))
+}
+
+/// Which file a path leads to: device and number.
+pub(super) type FileIdentity = (u64, u64);
+
+pub(super) fn identity(path: &Path) -> io::Result<FileIdentity> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Writes the WAL back and empties its file, waiting so long for readers to let go of it; whether it is empty now.

@@ -139,16 +139,18 @@ impl SqliteJournal {
         let shared = Arc::new(Shared { queue: Queue::new(bounds), health });
         let alarmed = shared.clone();
         let alarm = Box::new(move |why: &str| alarmed.lose(why, error::EXIT_DATA));
-        let reader = StoreReader::new(path.clone(), store_id.clone(), Some(alarm));
+        let reader = StoreReader::new(path.clone(), store_id, Some(alarm));
+        let file = connection::identity(&path).map_err(OpenError::io(&path, "finding the file"))?;
         let writer = Writer {
             shared: shared.clone(),
             path: path.clone(),
-            store_id,
+            file,
             durability: options.durability,
             retry_every: options.retry_every,
             fault: options.fault,
             conn: Some(conn),
             streams: Streams::default(),
+            decided: VecDeque::new(),
             reopenings: VecDeque::new(),
             groups: 0,
             lock: Some(lock),
@@ -203,6 +205,7 @@ impl SqliteJournal {
     /// `Closed`: it was never acknowledged.
     pub async fn close(&self) {
         self.shared.queue.close();
+        self.reader.rest();
         if let Some(thread) = self.take_thread() {
             // The writer catches its panics; one that got out is in the log already.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -217,6 +220,7 @@ impl SqliteJournal {
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
         self.shared.queue.close();
+        self.reader.rest();
         if let Some(thread) = self.take_thread() {
             let _ = thread.join();
         }

@@ -44,7 +44,8 @@ impl Pending {
     pub(super) fn encode(batch: Batch, ack: Ack) -> Result<Self, (Ack, JournalError)> {
         let mut bytes = 0;
         let mut appends = Vec::with_capacity(batch.appends.len());
-        for append in batch.appends {
+        // One without events asks for nothing.
+        for append in batch.appends.into_iter().filter(|append| !append.events.is_empty()) {
             let mut events = Vec::with_capacity(append.events.len());
             for event in append.events {
                 match event.event.encode() {

@@ -140,6 +140,11 @@ impl StoreReader {
         self.read(move |conn| Ok(backup::backup(conn, &to))).await?
     }
 
+    /// Closes what nobody uses: the last connection to a store should be its writer's, which leaves one file behind.
+    pub(super) fn rest(&self) {
+        self.pool.idle().clear();
+    }
+
     /// Runs `job` where it may block, with a connection of its own.
     pub(super) async fn read<T: Send + 'static>(
         &self,

@@ -108,9 +108,6 @@ impl Work<'_> {
 
     /// The seq of its first event.
     fn append(&mut self, append: &EncodedAppend) -> rusqlite::Result<Option<u64>> {
-        if append.events.is_empty() {
-            return Ok(None);
-        }
         let stream = self.stream_id(append)?;
         let mut first = None;
         for (version, (event, payload)) in (append.expected_version + 1..).zip(&append.events) {

@@ -21,7 +21,7 @@ use moothall_actors::ports::{JournalError, JournalHealth};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::connection::{self, Durability};
+use super::connection::{self, Durability, FileIdentity};
 use super::error::{Cure, EXIT_DATA, EXIT_IO, chain, is_corrupt};
 use super::fault::{FaultHook, FaultPoint};
 use super::lock::{StoreLock, beside};
@@ -93,13 +93,15 @@ impl Shared {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) path: PathBuf,
-    pub(super) store_id: String,
+    pub(super) file: FileIdentity,
     pub(super) durability: Durability,
     pub(super) retry_every: Duration,
     pub(super) fault: Option<FaultHook>,
     /// `None` = to be opened anew.
     pub(super) conn: Option<Connection>,
     pub(super) streams: Streams,
+    /// What a group that is durable is to be told, as far as it is not: a panic meanwhile changes nothing of it.
+    pub(super) decided: VecDeque<Outcome>,
     pub(super) reopenings: VecDeque<Instant>,
     pub(super) groups: u32,
     /// `None` = a store that nobody else can find.
@@ -110,7 +112,9 @@ pub(super) struct Writer {
 enum Trouble {
     Sqlite(rusqlite::Error),
     Panicked,
-    /// Where the file was, there is another store.
+    /// There is no file at the path any more.
+    Gone(io::Error),
+    /// There is another one.
     Replaced,
 }
 
@@ -124,7 +128,7 @@ impl Trouble {
     fn cure(&self) -> Cure {
         match self {
             Self::Sqlite(error) => Cure::of(error),
-            Self::Panicked => Cure::Reopen,
+            Self::Panicked | Self::Gone(_) => Cure::Reopen,
             Self::Replaced => Cure::GiveUp,
         }
     }
@@ -133,7 +137,8 @@ impl Trouble {
         match self {
             Self::Sqlite(error) => chain(error),
             Self::Panicked => "the writer panicked".to_owned(),
-            Self::Replaced => "another store stands in its place".to_owned(),
+            Self::Gone(error) => format!("its file is gone: {error}"),
+            Self::Replaced => "another file stands in its place".to_owned(),
         }
     }
 
@@ -177,15 +182,17 @@ impl Writer {
     }
 
     fn attempt(&mut self, group: &mut VecDeque<Pending>) -> Result<(), Trouble> {
-        let outcomes = match self.write(group, Care::Quick) {
-            Err(Trouble::Sqlite(error)) if Cure::of(&error) == Cure::Sift => self.write(group, Care::Sift)?,
-            written => written?,
-        };
+        if self.decided.is_empty() {
+            match self.write(group, Care::Quick) {
+                Err(Trouble::Sqlite(error)) if Cure::of(&error) == Cure::Sift => self.write(group, Care::Sift)?,
+                written => written?,
+            }
+        }
         self.shared.heal();
-        for outcome in outcomes {
+        while !self.decided.is_empty() {
             self.reach(FaultPoint::BeforeAck);
             // Taken out before it is told: a panic in the telling must not tell it twice.
-            if let Some(pending) = group.pop_front() {
+            if let (Some(outcome), Some(pending)) = (self.decided.pop_front(), group.pop_front()) {
                 self.shared.queue.settle(pending, outcome);
             }
         }
@@ -193,10 +200,11 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, group: &VecDeque<Pending>, care: Care) -> Result<Vec<Outcome>, Trouble> {
+    fn write(&mut self, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
+        self.find_file()?;
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.reopen()?,
+            None => connection::reopen(&self.path, self.durability)?,
         };
         let written = self.transact(&conn, group, care);
         if written.is_err() {
@@ -210,13 +218,14 @@ impl Writer {
         written
     }
 
-    fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<Vec<Outcome>, Trouble> {
+    fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let outcomes = transaction::write(conn, &mut self.streams, group, care)?;
         self.reach(FaultPoint::BeforeCommit);
         conn.prepare_cached("COMMIT")?.execute([])?;
+        self.decided = outcomes.into();
         self.reach(FaultPoint::AfterCommit);
-        Ok(outcomes)
+        Ok(())
     }
 
     /// Waits as long as the trouble asks for; what the group is told when nothing helps.
@@ -237,7 +246,7 @@ impl Writer {
                 }
                 self.reopenings.push_back(now);
                 tracing::warn!(why, "the store is opened anew");
-                self.shared.queue.pause(REOPEN_PAUSE);
+                self.shared.queue.pause(REOPEN_PAUSE.min(self.retry_every));
                 None
             }
         }
@@ -262,9 +271,11 @@ impl Writer {
         JournalError::Unusable(why.into())
     }
 
-    fn reopen(&mut self) -> Result<Connection, Trouble> {
-        let conn = connection::reopen(&self.path, self.durability)?;
-        if connection::store_id(&conn)? == self.store_id { Ok(conn) } else { Err(Trouble::Replaced) }
+    /// An open file can be written after it was removed or moved away. SQLite would not notice, and what was
+    /// acknowledged would be gone with the process: so this looks, once per group.
+    fn find_file(&self) -> Result<(), Trouble> {
+        let found = connection::identity(&self.path).map_err(Trouble::Gone)?;
+        if found == self.file { Ok(()) } else { Err(Trouble::Replaced) }
     }
 
     /// Some file systems report a full disk as a failed write: ask them once more, in plain words.

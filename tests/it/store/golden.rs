@@ -1,0 +1,267 @@
+//! Events of every kind, as version 1 wrote them: they must be read for ever, and mean what they meant.
+//!
+//! A new kind is a new line: `MOOTHALL_WRITE_GOLDEN=1` writes the file anew. A changed line is a broken promise.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moothall::store::SqliteJournal;
+use moothall_actors::domain::answer::{Answer, Class, Failure, Finish, Usage};
+use moothall_actors::domain::check::{CheckOutcome, CheckReport};
+use moothall_actors::domain::council::{Capabilities, Council, Endpoint, Sampling, Seat};
+use moothall_actors::domain::event::{Event, Plan, SCHEMA};
+use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
+use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
+use moothall_actors::domain::verdict::{MissingSeat, Ranked, StopReason, Verdict, WaveTime};
+use moothall_actors::ports::{Batch, Journal};
+use serde_json::value::RawValue;
+
+use super::sample::{accepted, agent, call_failed, cancelled, completed, council, failed, new, role, task_id};
+
+fn file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events-v1.jsonl")
+}
+
+fn wave(stage: Stage, round: u8) -> Wave {
+    Wave { stage, round }
+}
+
+fn seats() -> Vec<Seat> {
+    let plain = Seat {
+        agent: agent("agent-dev-001"),
+        endpoint: Endpoint::Pool,
+        model: "".into(),
+        sampling: Sampling::default(),
+        capabilities: Capabilities::default(),
+        metadata: BTreeMap::new(),
+    };
+    let full = Seat {
+        agent: agent("agent-dev-002"),
+        endpoint: Endpoint::Url("http://127.0.0.1:8000/v1".into()),
+        model: "Qwen/Qwen3-0.6B".into(),
+        sampling: Sampling { temperature: Some(0.5), top_p: Some(0.25), max_tokens: Some(512), seed: Some(7) },
+        capabilities: Capabilities {
+            supported_tasks: vec!["code".into()],
+            model_profile: "small".into(),
+            max_concurrent_tasks: 4,
+            languages: vec!["python".into(), "rust".into()],
+        },
+        metadata: BTreeMap::from([("team".to_owned(), "zürich ✓".to_owned())]),
+    };
+    let mock = Seat { agent: agent("agent-dev-003"), endpoint: Endpoint::Mock, ..plain.clone() };
+    vec![plain, full, mock]
+}
+
+fn full_task() -> Event {
+    let metadata = [("story_id", "s-1"), ("budget_tokens", "9000"), ("strategy", "fast")];
+    let draft = TaskDraft {
+        orchestrate: true,
+        role: "QA".into(),
+        description: "line one\nline \"two\" \\ \u{1F600} \u{7}".into(),
+        rubric: "correct, then short".into(),
+        requirements: vec!["handles 1h30m".into(), "rejects -1".into()],
+        metadata: metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        max_iterations: 3,
+        timeout_seconds: 90,
+        rounds: 2,
+        num_agents: 3,
+        options: Some(OptionsDraft { enable_architect_selection: true, ..OptionsDraft::default() }),
+    };
+    let spec = Arc::new(draft.check().unwrap());
+    Event::TaskAccepted { task: task_id("task-2"), content_hash: spec.content_hash().into(), keyed: false, spec }
+}
+
+fn plan() -> Event {
+    let Event::TaskAccepted { task, spec, .. } = full_task() else { unreachable!() };
+    Event::DeliberationStarted(Arc::new(Plan {
+        run: RunId { task, run: 2 },
+        spec,
+        seats: seats(),
+        rounds: 2,
+        clamped: true,
+        prefix: "the shared part".into(),
+        prompts_hash: "p-1".into(),
+        policy_hash: "c-1".into(),
+        structured: true,
+        salt: u64::MAX,
+        execution_id: "0123456789abcdef".into(),
+        deadline: Duration::from_millis(300_000),
+        call_timeout: Duration::from_millis(60_001),
+    }))
+}
+
+fn call(stage: Stage, round: u8, ask: u8) -> CallId {
+    let run = RunId { task: task_id("task-2"), run: 2 };
+    CallId { run, wave: wave(stage, round), agent: agent("agent-dev-002"), ask }
+}
+
+fn answers() -> Vec<Event> {
+    let plain = Answer {
+        text: "def f():\n    return 1\n".into(),
+        reasoning: None,
+        usage: Usage { prompt: 120, completion: 45 },
+        finish: Finish::Stop,
+        model: "tiny".into(),
+        attempts: 1,
+        duration: Duration::from_millis(1_234),
+    };
+    let cut = Answer { reasoning: Some("let me see".into()), finish: Finish::Length, attempts: 3, ..plain.clone() };
+    let other = Answer { finish: Finish::Other, ..plain.clone() };
+    let busy = Failure {
+        attempts: 4,
+        retry_after: Some(Duration::from_millis(2_500)),
+        ..Failure::new(Class::Busy, "http://127.0.0.1:8000 answered 429")
+    };
+    vec![
+        Event::CallAnswered { call: call(Stage::Propose, 0, 1), answer: plain },
+        Event::CallAnswered { call: call(Stage::Critique, 1, 2), answer: cut },
+        Event::CallAnswered { call: call(Stage::Select, 0, 1), answer: other },
+        Event::CallFailed { call: call(Stage::Revise, 2, 1), failure: busy },
+        call_failed(1),
+    ]
+}
+
+fn verdict() -> Event {
+    let findings = vec!["line 3: a secret".into()];
+    let failed = CheckReport {
+        policy: CheckOutcome::Failed { findings },
+        additional: BTreeMap::from([("artifact".to_owned(), CheckOutcome::Passed)]),
+        ..CheckReport::not_run(&"not in this version".into())
+    };
+    let ranked = |name, rank, score, quality, checks: CheckReport| Ranked {
+        agent: agent(name),
+        rank,
+        score,
+        quality,
+        checks: Arc::new(checks),
+    };
+    Event::VerdictReached(Arc::new(Verdict {
+        ranking: vec![
+            ranked("agent-dev-001", 1, 0.9, Some(0.8), CheckReport::not_run(&"off".into())),
+            ranked("agent-dev-002", 2, 0.25, None, failed),
+        ],
+        stop: StopReason::Deadline,
+        missing: missing(),
+        calls: 9,
+        attempts: 12,
+        usage: Usage { prompt: 1_000, completion: 500 },
+        waves: vec![WaveTime { wave: wave(Stage::Propose, 0), duration: Duration::from_millis(17) }],
+        duration: Duration::from_millis(4_321),
+    }))
+}
+
+fn missing() -> Vec<MissingSeat> {
+    let seat = |class, stage| MissingSeat {
+        agent: agent("agent-dev-003"),
+        wave: wave(stage, 1),
+        class,
+        reason: "no answer".into(),
+    };
+    vec![
+        seat(Class::Transient, Stage::Critique),
+        seat(Class::Invalid, Stage::Revise),
+        seat(Class::Refused, Stage::Score),
+        seat(Class::Gone, Stage::Select),
+    ]
+}
+
+fn councils() -> Vec<Event> {
+    let full = Council { rounds: 2, review: false, seats: seats(), parked: Some("crashed".into()), ..council("DEV") };
+    vec![
+        Event::CouncilCreated(council("DEV")),
+        Event::CouncilCreated(full),
+        Event::CouncilDeleted { role: role("DEV") },
+        Event::SeatJoined { seat: seats().remove(1) },
+        Event::SeatLeft { agent: agent("agent-dev-002") },
+        Event::RoleParked { reason: "5 restarts in 60 s".into() },
+        Event::RoleResumed {},
+    ]
+}
+
+/// The values behind the lines of the file, in its order.
+fn values() -> Vec<Event> {
+    let tasks = [
+        accepted("task-1", "DEV", None),
+        full_task(),
+        Event::TaskRetried { run: 2 },
+        completed(2),
+        failed(1),
+        cancelled(3),
+    ];
+    let ends = [
+        Event::WaveClosed { wave: wave(Stage::Critique, 1), missing: missing() },
+        verdict(),
+        Event::DeliberationFailed { class: Class::Internal, message: "internal error 17".into(), missing: missing() },
+        Event::DeliberationCancelled { reason: "its last client left".into() },
+    ];
+    let prompts = Event::PromptsAdopted {
+        hash: "p-1".into(),
+        sources: vec![("propose".into(), "{{ brief }}\n".into()), ("critique".into(), "".into())],
+    };
+    let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
+    tasks.into_iter().chain(deliberation).chain(councils()).chain([prompts]).collect()
+}
+
+#[derive(serde::Deserialize)]
+struct Line<'a> {
+    r#type: &'a str,
+    schema: u32,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+fn golden() -> String {
+    if std::env::var_os("MOOTHALL_WRITE_GOLDEN").is_some() {
+        let mut text = String::new();
+        for event in values() {
+            let payload = String::from_utf8(event.encode().unwrap()).unwrap();
+            writeln!(text, r#"{{"type":"{}","schema":{SCHEMA},"payload":{payload}}}"#, event.kind()).unwrap();
+        }
+        std::fs::write(file(), text).unwrap();
+    }
+    std::fs::read_to_string(file()).unwrap()
+}
+
+#[test]
+fn every_kind_of_event_has_a_line() {
+    let there: BTreeSet<_> = values().iter().map(Event::kind).collect();
+    let missing: Vec<_> = Event::KINDS.iter().filter(|kind| !there.contains(*kind)).collect();
+    assert!(missing.is_empty(), "no line for {missing:?}");
+}
+
+#[test]
+fn events_of_version_1_are_read_as_they_were_meant() {
+    let golden = golden();
+    assert_eq!(golden.lines().count(), values().len());
+    for (line, value) in golden.lines().zip(values()) {
+        let Line { r#type, schema, payload } = serde_json::from_str(line).unwrap();
+        let read = Event::decode(r#type, schema, payload.get().as_bytes()).unwrap();
+        assert_eq!(read, value, "{line}");
+    }
+}
+
+#[test]
+fn today_they_are_still_written_so() {
+    assert_eq!(SCHEMA, 1, "a new schema has a golden file of its own; this one then tests reading only");
+    let golden = golden();
+    for (line, value) in golden.lines().zip(values()) {
+        let Line { payload, .. } = serde_json::from_str(line).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&value.encode().unwrap()).unwrap();
+        // As values: the order of keys is nobody's business.
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(payload.get()).unwrap(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_store_gives_back_every_kind_unchanged() {
+    let journal = SqliteJournal::temporary().unwrap();
+    let stream = StreamId::named("golden");
+    let mut events: Vec<_> = values().into_iter().map(new).collect();
+    events[0].at = Timestamp(u64::MAX);
+    journal.commit(Batch::one(stream.clone(), 0, events.clone())).await.unwrap();
+    let read: Vec<_> = journal.stream(&stream, 0, 100).await.unwrap().into_iter().map(|e| e.event).collect();
+    assert_eq!(read, events);
+}

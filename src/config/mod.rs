@@ -8,7 +8,6 @@
 //! Nothing stops at the first problem: whoever starts the daemon sees all of them at once, each with its key, its
 //! value, the rule and where the value came from. Secrets appear in none of that.
 
-mod adapter;
 mod meaning;
 mod model;
 mod problem;

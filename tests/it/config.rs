@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, Sources};
-use moothall::grpc::AgentSettings;
+use moothall::vllm::HostPattern;
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.limits.open_deliberations.get(), 16_384);
     assert_eq!(config.councils.roles.len(), 5);
     assert_eq!(config.drain, Duration::from_secs(30));
-    assert_eq!(AgentSettings::from(&config).allowed_endpoints.to_string(), "localhost, 127.0.0.1, [::1], vllm");
+    assert_eq!(config.model.allowed_endpoints, [HostPattern::Loopback]);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_profile_can_take_its_key_from_the_environment() {
     let loaded = load(&sources);
     assert_eq!(loaded.config.profiles["large"].api_key.as_ref().unwrap().reveal(), "sk-123");
     assert_eq!(loaded.config.model.profiles[0].api_key.reveal(), "sk-123");
-    assert!(AgentSettings::from(&loaded.config).allowed_endpoints.to_string().contains("models.example.com:443"));
+    assert_eq!(loaded.config.model.allowed_endpoints[1].to_string(), "models.example.com:443");
     let shown = format!("{} {} {loaded:?}", loaded.to_toml(), loaded.to_json());
     assert!(!shown.contains("sk-123"), "{shown}");
 }

@@ -7,7 +7,8 @@ use moothall_actors::error::SystemError;
 use moothall_actors::{CouncilDraft, System};
 
 use super::AppError;
-use crate::config::{AgentType, Config, ModelName};
+use crate::config::{AgentType, Config};
+use crate::vllm::AUTO_MODEL;
 
 /// Only a store without any council gets them: one that was deleted stays deleted.
 pub(super) async fn make_default(system: &System, config: &Config) -> Result<(), AppError> {
@@ -22,9 +23,9 @@ pub(super) async fn make_default(system: &System, config: &Config) -> Result<(),
             return Ok(());
         }
     };
-    let model: Arc<str> = match &config.model.name {
-        ModelName::Auto => "".into(),
-        ModelName::Named(name) => name.clone(),
+    let model: Arc<str> = match config.model.model.as_str() {
+        AUTO_MODEL => "".into(),
+        name => name.into(),
     };
     for role in &config.councils.roles {
         let draft = CouncilDraft {

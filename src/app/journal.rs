@@ -27,8 +27,7 @@ pub(super) struct StoredJournal {
 impl StoredJournal {
     /// Opens the store; waits for the disk, not on a runtime thread.
     pub(super) async fn open(config: &StoreConfig) -> Result<Self, AppError> {
-        let url = DatabaseUrl::parse("store.url", &config.url);
-        let url = url.map_err(|problem| AppError::Configuration(problem.to_string()))?;
+        let url = config.url.clone();
         let options = StoreOptions { fault: fault()?, ..StoreOptions::default() };
         let opening = tokio::task::spawn_blocking(move || match url {
             DatabaseUrl::File(path) => SqliteJournal::open(&path, options),

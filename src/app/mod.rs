@@ -112,7 +112,7 @@ pub async fn run(
     let http = serve_http(http_listener, readiness.clone(), ended.clone());
 
     let journal = Arc::new(StoredJournal::open(&config.store).await?);
-    let model = Arc::new(VllmModel::new(settings::vllm(&config)?)?);
+    let model = Arc::new(VllmModel::new(config.model.clone())?);
     let ports = Ports {
         model: Arc::new(Models::new(model.clone())),
         checks: Arc::new(PolicyChecks::configured(&config.checks)?),

@@ -1,15 +1,11 @@
 //! From the configuration to what each part wants to know.
 
-use std::str::FromStr;
-use std::sync::Arc;
-
 use moothall_actors::Settings;
 use moothall_actors::domain::council::Sampling;
 
-use super::AppError;
-use crate::config::{AgentType, Config, ModelName, ResponseFormat};
+use crate::config::{AgentType, Config, ProfileConfig};
 use crate::grpc::{AgentSettings, AllowedHosts, GrpcSettings, ModelProfile};
-use crate::vllm::{self, AUTO_MODEL, BreakerSettings, HostPattern, Profile, Retry, VllmSettings};
+use crate::vllm::HostPattern;
 
 pub(super) fn system(config: &Config) -> Settings {
     Settings {
@@ -23,85 +19,51 @@ pub(super) fn system(config: &Config) -> Settings {
     }
 }
 
-pub(super) fn vllm(config: &Config) -> Result<VllmSettings, AppError> {
-    let model = &config.model;
-    let mut settings = VllmSettings::new(model.urls.clone());
-    settings.model = match &model.name {
-        ModelName::Auto => AUTO_MODEL.to_owned(),
-        ModelName::Named(name) => name.to_string(),
-    };
-    settings.api_key = Some(model.api_key.clone()).filter(|key| !key.is_empty());
-    let profiles =
-        model.profiles.values().filter_map(|profile| Some((profile.url.as_ref()?, profile.api_key.clone()?)));
-    for (url, api_key) in profiles {
-        let host = url.host_str().unwrap_or_default();
-        let hosts = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        settings.profiles.push(Profile { hosts: pattern(&hosts)?, api_key });
-    }
-    settings.allowed_endpoints =
-        config.agents.allowed_endpoints.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?;
-    settings.temperature = model.temperature;
-    settings.top_p = model.top_p;
-    let tokens = &model.max_tokens;
-    settings.max_tokens = vllm::TokenLimits {
-        propose: tokens.propose.get(),
-        critique: tokens.critique.get(),
-        revise: tokens.revise.get(),
-        score: tokens.critique.get(),
-        select: tokens.select.get(),
-        overall: tokens.every.map(std::num::NonZeroU32::get),
-    };
-    settings.timeout = model.timeout;
-    settings.stream =
-        model.stream.map(|limits| vllm::StreamLimits { first_token: limits.first_token, silence: limits.silence });
-    settings.calls_per_replica = model.concurrency_per_replica.get();
-    settings.waiting_per_replica = model.waiting;
-    settings.retry = Retry { times: model.retry.retries, first: model.retry.shortest, last: model.retry.longest };
-    settings.breaker = BreakerSettings {
-        failures: model.breaker.failures.get(),
-        open_first: model.breaker.shortest,
-        open_most: model.breaker.longest,
-    };
-    settings.response_format = match model.response_format {
-        ResponseFormat::None => vllm::ResponseFormat::None,
-        ResponseFormat::JsonObject => vllm::ResponseFormat::JsonObject,
-        ResponseFormat::JsonSchema => vllm::ResponseFormat::JsonSchema,
-    };
-    settings.extra_body = Some(model.extra_body.clone()).filter(|body| !body.is_empty());
-    Ok(settings)
-}
-
-fn pattern(text: &str) -> Result<HostPattern, AppError> {
-    HostPattern::from_str(text).map_err(|error| AppError::Configuration(format!("agents.allowed_endpoints: {error}")))
-}
-
 pub(super) fn grpc(config: &Config) -> GrpcSettings {
-    let hosts = config.model.urls.iter().filter_map(|url| url.host_str()).map(str::to_owned);
-    let allowed = config.agents.allowed_endpoints.iter().map(ToString::to_string).chain(hosts);
-    let profiles = config.model.profiles.iter().map(|(name, profile)| {
-        let profile = ModelProfile {
-            url: profile.url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
-            model: profile.name.clone().unwrap_or_default(),
-            sampling: Sampling::default(),
-        };
-        (name.clone(), profile)
-    });
-    let default_model: Arc<str> = match &config.model.name {
-        ModelName::Auto => AUTO_MODEL.into(),
-        ModelName::Named(name) => name.clone(),
-    };
+    let own = config.model.replicas.iter().filter_map(|url| url.host_str()).map(str::to_owned);
+    let allowed = config.model.allowed_endpoints.iter().flat_map(hosts);
+    let profiles = config.profiles.iter().map(|(name, profile)| (name.clone(), model_profile(profile)));
     GrpcSettings {
         agents: AgentSettings {
             agent_type: config.agents.default_type.as_str().into(),
             allow_mock: config.agents.allow_mock,
-            allowed_endpoints: AllowedHosts::new(allowed),
+            allowed_endpoints: AllowedHosts::new(allowed.chain(own)),
             profiles: profiles.collect(),
-            default_model,
+            default_model: config.model.model.as_str().into(),
         },
         simulated: config.agents.default_type == AgentType::Mock,
         ..GrpcSettings::default()
+    }
+}
+
+fn model_profile(profile: &ProfileConfig) -> ModelProfile {
+    ModelProfile {
+        url: profile.url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
+        model: profile.name.clone().unwrap_or_default(),
+        sampling: Sampling::default(),
+    }
+}
+
+/// The gRPC services know no word for this machine.
+fn hosts(pattern: &HostPattern) -> Vec<String> {
+    match pattern {
+        HostPattern::Loopback => ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
+        other => vec![other.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn agents_may_name_this_machine_the_model_servers_and_the_profiles() {
+        let flags = ["model.profiles.large.url=https://models.example.com/v1", "model.profiles.large.api_key=k"];
+        let sources = Sources { overrides: flags.map(str::to_owned).to_vec(), ..Sources::default() };
+        let settings = grpc(&Config::load(&sources).unwrap().config);
+        let allowed = settings.agents.allowed_endpoints.to_string();
+        assert_eq!(allowed, "localhost, 127.0.0.1, [::1], models.example.com:443, vllm");
+        assert_eq!(settings.agents.profiles["large"].url.as_deref(), Some("https://models.example.com/v1"));
     }
 }

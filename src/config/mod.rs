@@ -9,6 +9,7 @@
 //! value, the rule and where the value came from. Secrets appear in none of that.
 
 mod meaning;
+mod model;
 mod problem;
 mod raw;
 mod rule;
@@ -24,9 +25,8 @@ pub(crate) use problem::toml_problem;
 pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{
-    AgentType, AgentsConfig, BreakerConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig,
-    LogConfig, LogFormat, ModelConfig, ModelName, NatsConfig, ProfileConfig, ResponseFormat, RetryConfig, ServerConfig,
-    StoreConfig, StreamLimits, TokenLimits,
+    AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
+    LogFormat, NatsConfig, ProfileConfig, ServerConfig, StoreConfig,
 };
 pub use source::{DEFAULTS, FIXED_NAMES, Sources};
 

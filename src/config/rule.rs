@@ -4,7 +4,6 @@
 //! first problem hides no other.
 
 use std::collections::BTreeMap;
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,12 +45,8 @@ impl<'a> Rules<'a> {
         self.refuse(key, format!("must be {} to {}", allowed.start(), allowed.end()))
     }
 
-    pub(super) fn tokens(&mut self, key: &str, given: i64) -> Option<NonZeroU32> {
-        self.whole::<u32>(key, given, 1..=1_000_000).and_then(NonZeroU32::new)
-    }
-
-    pub(super) fn at_least_one(&mut self, key: &str, given: i64, most: i64) -> Option<NonZeroUsize> {
-        self.whole::<usize>(key, given, 1..=most).and_then(NonZeroUsize::new)
+    pub(super) fn tokens(&mut self, key: &str, given: i64) -> Option<u32> {
+        self.whole(key, given, 1..=1_000_000)
     }
 
     pub(super) fn number(&mut self, key: &str, given: f64, allowed: RangeInclusive<f64>) -> Option<f32> {
@@ -154,8 +149,8 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// A name or address without scheme, path or blanks; may begin with `*.` where patterns are allowed.
-pub(super) fn is_host(text: &str) -> bool {
+/// A name or address without scheme, path or blanks.
+fn is_host(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
     !text.is_empty() && text.chars().all(plain)
 }

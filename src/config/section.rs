@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::domain::id::Role;
-use serde_json::{Map, Value};
 use url::Url;
 
 use super::secret::Secret;
+use crate::store::DatabaseUrl;
+use crate::vllm::{HostPattern, VllmSettings};
 
 /// Everything the daemon can be told.
 #[derive(Clone, Debug)]
@@ -26,7 +27,10 @@ pub struct Config {
     pub context: Option<Arc<str>>,
     /// `None` = the built-in hub.
     pub hub: Option<Url>,
-    pub model: ModelConfig,
+    /// The servers and how they are called, ready for the adapter.
+    pub model: VllmSettings,
+    /// By name, for councils and agents that ask for one.
+    pub profiles: BTreeMap<String, ProfileConfig>,
     pub agents: AgentsConfig,
     pub councils: CouncilsConfig,
     pub deliberation: DeliberationConfig,
@@ -62,85 +66,9 @@ pub struct NatsConfig {
 /// Where the journal is.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// `sqlite:///relative`, `sqlite:////absolute` or `memory://`.
-    pub url: Arc<str>,
+    pub url: DatabaseUrl,
     /// The one folder that backups are written to.
     pub backups: PathBuf,
-}
-
-/// The model servers and how they are called.
-#[derive(Clone, Debug)]
-pub struct ModelConfig {
-    /// Replicas; never empty.
-    pub urls: Vec<Url>,
-    pub name: ModelName,
-    pub api_key: Secret,
-    pub temperature: f32,
-    /// `None` = not sent.
-    pub top_p: Option<f32>,
-    pub max_tokens: TokenLimits,
-    /// One call, retries included.
-    pub timeout: Duration,
-    /// `None` = answers are not streamed.
-    pub stream: Option<StreamLimits>,
-    pub concurrency_per_replica: NonZeroUsize,
-    /// Calls that may wait, over all replicas.
-    pub waiting: usize,
-    pub retry: RetryConfig,
-    pub breaker: BreakerConfig,
-    pub response_format: ResponseFormat,
-    pub extra_body: Map<String, Value>,
-    pub profiles: BTreeMap<String, ProfileConfig>,
-}
-
-/// Which model to ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModelName {
-    /// The one that is served.
-    Auto,
-    Named(Arc<str>),
-}
-
-/// Most tokens of one answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenLimits {
-    pub propose: NonZeroU32,
-    pub critique: NonZeroU32,
-    pub revise: NonZeroU32,
-    pub select: NonZeroU32,
-    /// Set: it holds for every stage instead of the above.
-    pub every: Option<NonZeroU32>,
-}
-
-/// When a streaming server counts as silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamLimits {
-    pub first_token: Duration,
-    pub silence: Duration,
-}
-
-/// When a call is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryConfig {
-    pub retries: u32,
-    pub shortest: Duration,
-    pub longest: Duration,
-}
-
-/// When a replica is left alone, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerConfig {
-    pub failures: NonZeroU32,
-    pub shortest: Duration,
-    pub longest: Duration,
-}
-
-/// How critiques are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResponseFormat {
-    None,
-    JsonObject,
-    JsonSchema,
 }
 
 /// A named server and model; what is `None` is as for all.
@@ -157,8 +85,8 @@ pub struct ProfileConfig {
 pub struct AgentsConfig {
     pub default_type: AgentType,
     pub allow_mock: bool,
-    /// Host patterns, with the hosts of `model.urls` and of the profiles.
-    pub allowed_endpoints: Vec<Arc<str>>,
+    /// Hosts that agents may be registered with, beside the model servers'.
+    pub allowed_endpoints: Vec<HostPattern>,
     pub max_concurrent_tasks: NonZeroU32,
 }
 

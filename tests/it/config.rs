@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, ModelName, Sources};
+use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, Sources};
+use moothall::vllm::HostPattern;
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
@@ -36,16 +37,15 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.server.grpc.to_string(), "127.0.0.1:50055");
     assert_eq!(config.server.http.to_string(), "127.0.0.1:8080");
     assert!(!config.server.is_open());
-    assert_eq!(&*config.store.url, "sqlite:///./data/orchestrator.db");
-    assert_eq!(config.model.urls[0].as_str(), "http://vllm:8000/");
-    assert_eq!(config.model.name, ModelName::Named("Qwen/Qwen3-0.6B".into()));
+    assert_eq!(config.store.url.to_string(), "sqlite:///./data/orchestrator.db");
+    assert_eq!(config.model.replicas[0].as_str(), "http://vllm:8000/");
+    assert_eq!(config.model.model, "Qwen/Qwen3-0.6B");
     assert_eq!(config.model.timeout, Duration::from_secs(300));
-    assert_eq!(config.model.stream, None);
+    assert!(config.model.stream.is_none() && config.model.extra_body.is_none() && config.model.api_key.is_none());
     assert_eq!(config.limits.open_deliberations.get(), 16_384);
     assert_eq!(config.councils.roles.len(), 5);
     assert_eq!(config.drain, Duration::from_secs(30));
-    let allowed: Vec<_> = config.agents.allowed_endpoints.iter().map(|host| &**host).collect();
-    assert_eq!(allowed, ["localhost", "127.0.0.1", "[::1]", "vllm"]);
+    assert_eq!(config.model.allowed_endpoints, [HostPattern::Loopback]);
 }
 
 #[test]
@@ -104,22 +104,23 @@ fn each_fixed_variable_sets_its_key() {
     for (name, _) in values {
         assert!(shown.contains(&format!("# environment {name}\n")), "{name} set nothing:\n{shown}");
     }
-    assert_eq!(loaded.config.model.urls.len(), 2);
+    assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
-    assert_eq!(loaded.config.model.api_key.reveal(), "key");
+    assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
     assert_eq!(loaded.unread(), ["context.address", "executor.address", "hub.url", "nats.url", "queue.url"]);
 }
 
 #[test]
 fn flags_beat_the_environment_which_beats_the_file_which_beats_the_default() {
-    let (_folder, mut sources) = with_file("[model]\nretries = 1\nwaiting = 1\n[limits]\nopen_deliberations = 1");
+    let (_folder, mut sources) =
+        with_file("[model]\nretries = 1\nwaiting_per_replica = 1\n[limits]\nopen_deliberations = 1");
     sources.environment =
-        environment(&[("MOOTHALL__MODEL__RETRIES", "2"), ("MOOTHALL__MODEL__WAITING", "2")]).environment;
+        environment(&[("MOOTHALL__MODEL__RETRIES", "2"), ("MOOTHALL__MODEL__WAITING_PER_REPLICA", "2")]).environment;
     sources.overrides = vec!["model.retries=3".to_owned()];
     let config = load(&sources).config;
-    assert_eq!((config.model.retry.retries, config.model.waiting), (3, 2));
+    assert_eq!((config.model.retry.times, config.model.waiting_per_replica), (3, 2));
     assert_eq!(config.limits.open_deliberations.get(), 1);
-    assert_eq!(config.model.breaker.failures.get(), 5);
+    assert_eq!(config.model.breaker.failures, 5);
 }
 
 #[test]
@@ -146,6 +147,8 @@ fn all_problems_are_named_at_once() {
         extra_body = { stream = true }
         [model.profiles.large]
         api_key = "k"
+        [agents]
+        allowed_endpoints = ["*", "a/b"]
         [councils]
         roles = ["DEV", "dev"]
         agents = 33
@@ -191,9 +194,9 @@ fn a_profile_can_take_its_key_from_the_environment() {
     let (_folder, mut sources) = with_file("[model.profiles.large]\nurl = \"https://models.example.com/v1\"");
     sources.environment = environment(&[("MOOTHALL__MODEL__PROFILES__LARGE__API_KEY", "sk-123")]).environment;
     let loaded = load(&sources);
-    let large = &loaded.config.model.profiles["large"];
-    assert_eq!(large.api_key.as_ref().unwrap().reveal(), "sk-123");
-    assert!(loaded.config.agents.allowed_endpoints.iter().any(|host| &**host == "models.example.com"));
+    assert_eq!(loaded.config.profiles["large"].api_key.as_ref().unwrap().reveal(), "sk-123");
+    assert_eq!(loaded.config.model.profiles[0].api_key.reveal(), "sk-123");
+    assert_eq!(loaded.config.model.allowed_endpoints[1].to_string(), "models.example.com:443");
     let shown = format!("{} {} {loaded:?}", loaded.to_toml(), loaded.to_json());
     assert!(!shown.contains("sk-123"), "{shown}");
 }
@@ -202,7 +205,7 @@ fn a_profile_can_take_its_key_from_the_environment() {
 fn what_is_printed_can_be_read_again() {
     let (_folder, sources) = with_file(&load(&flags(&["model.retries=7", "log.format=json"])).to_toml());
     let again = load(&sources);
-    assert_eq!(again.config.model.retry.retries, 7);
+    assert_eq!(again.config.model.retry.times, 7);
     let number = |text: &str| text.lines().filter(|line| line.contains(" = ")).count();
     assert_eq!(number(&again.to_toml()), number(&load(&Sources::default()).to_toml()));
 }

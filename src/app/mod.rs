@@ -7,6 +7,7 @@
 //! ```
 
 mod councils;
+mod health;
 mod identity;
 mod journal;
 mod models;
@@ -25,9 +26,9 @@ use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyChecks, PolicyError};
 use crate::config::Config;
-use crate::http::{Components, Health, Readiness, Stage};
+use crate::http::{Readiness, Stage};
 use crate::store::{OpenError, SqliteJournal};
-use crate::vllm::{BreakerState, VllmError, VllmModel};
+use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
 
 use self::identity::{SystemClock, UuidSource};
@@ -124,7 +125,8 @@ pub async fn run(
     let system = System::start(ports, settings::system(&config), prompts).await?;
     councils::make_default(&system, &config).await?;
 
-    readiness.observe(components(system.clone(), journal.store(), model));
+    let unreachable = health::watch_models(model.clone());
+    readiness.observe(health::components(system.clone(), journal.store(), model, unreachable));
     let settings = settings::grpc(&config);
     let serving =
         grpc::serve(grpc_listener, system.clone(), journal.clone(), readiness.clone(), settings, until(ended));
@@ -190,26 +192,6 @@ async fn lost(store: Arc<SqliteJournal>) -> AppError {
     match gone.ok().map(|health| health.clone()) {
         Some(JournalHealth::Lost { why, exit_code }) => AppError::JournalLost { why, exit_code },
         _ => AppError::JournalLost { why: "its writer is gone".into(), exit_code: 74 },
-    }
-}
-
-/// The journal, what the system finds amiss, and the model servers.
-fn components(
-    system: System,
-    store: Arc<SqliteJournal>,
-    model: Arc<VllmModel>,
-) -> impl Fn() -> Components + Send + Sync {
-    let of_system = http::probe(system, store);
-    move || {
-        let mut components = of_system();
-        let replicas = model.replica_states();
-        let down: Vec<_> = replicas.iter().filter(|replica| replica.breaker == BreakerState::Open).collect();
-        let health = match down.len() {
-            0 => Health::Healthy,
-            some => Health::Degraded(format!("{some} of {} model servers do not answer", replicas.len()).into()),
-        };
-        components.insert("model".to_owned(), health);
-        components
     }
 }
 

@@ -1,0 +1,66 @@
+//! How the daemon's parts are: the journal, what the system finds amiss, and the model servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moothall_actors::System;
+use tokio::sync::watch;
+
+use crate::http::{Components, Health, probe};
+use crate::store::SqliteJournal;
+use crate::vllm::{BreakerState, VllmModel};
+
+/// How often idle model servers are asked whether they are there; calls notice by themselves at once.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// The model servers that did not answer lately, or do not serve the model; empty = all is well.
+pub(super) type Unreachable = watch::Receiver<Arc<str>>;
+
+/// Asks every model server what it serves, again and again, until nobody listens. What it learns also serves calls.
+pub(super) fn watch_models(model: Arc<VllmModel>) -> Unreachable {
+    let (tell, told) = watch::channel(Arc::from(""));
+    tokio::spawn(async move {
+        while !tell.is_closed() {
+            let reports = model.probe().await;
+            let failing =
+                reports.iter().filter_map(|report| Some(format!("{}: {}", report.url, report.error.as_ref()?)));
+            let silent: Arc<str> = failing.collect::<Vec<_>>().join("; ").into();
+            tell.send_if_modified(|before| {
+                let changed = *before != silent;
+                if changed {
+                    match silent.is_empty() {
+                        true => tracing::info!("all model servers are well"),
+                        false => tracing::warn!(%silent, "model servers are not as they should be"),
+                    }
+                    *before = silent;
+                }
+                changed
+            });
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    });
+    told
+}
+
+/// Asked often; looks at what is known and asks nobody.
+pub(super) fn components(
+    system: System,
+    store: Arc<SqliteJournal>,
+    model: Arc<VllmModel>,
+    unreachable: Unreachable,
+) -> impl Fn() -> Components + Send + Sync {
+    let of_system = probe(system, store);
+    move || {
+        let mut components = of_system();
+        let replicas = model.replica_states();
+        let open = replicas.iter().filter(|replica| replica.breaker == BreakerState::Open).count();
+        let silent = unreachable.borrow().clone();
+        let health = match (open, silent.is_empty()) {
+            (0, true) => Health::Healthy,
+            (0, false) => Health::Degraded(silent),
+            (open, _) => Health::Degraded(format!("{open} of {} model servers fail", replicas.len()).into()),
+        };
+        components.insert("model".to_owned(), health);
+        components
+    }
+}

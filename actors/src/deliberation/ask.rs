@@ -12,7 +12,7 @@ pub(super) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result
     let plan = &record.plan;
     let seat = &plan.seats[ask.seat];
     let derived = Derived::of(plan.salt, &ask.call);
-    let text = prompts.ask(plan, &ask.call, ask.seat, texts(record, &ask))?;
+    let text = prompts.ask(&plan.spec.role, (ask.call.wave.stage, ask.seat), &derived.nonce, texts(record, &ask))?;
     let seed = seat.sampling.seed.map(|seed| seed.wrapping_add(ask.seat as u32)).unwrap_or(derived.seed);
     let cut_off = match &record.slots[ask.seat] {
         Slot::Open { kept: Some(answer), .. } => answer.finish == Finish::Length,

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use minijinja::{Environment, UndefinedBehavior, context};
 use sha2::{Digest, Sha256};
 
-use crate::domain::event::Plan;
 use crate::domain::id::{CallId, Role, Stage};
 use crate::domain::task::{TaskSpec, hex};
 
@@ -35,6 +35,8 @@ pub struct Prompts {
     environment: Environment<'static>,
     sources: BTreeMap<Arc<str>, Arc<str>>,
     hash: Arc<str>,
+    /// Rendered once: they depend on role and seat only. Bounded by councils and seats.
+    seat_lines: DashMap<(Role, usize), Arc<str>>,
 }
 
 impl Prompts {
@@ -54,7 +56,7 @@ impl Prompts {
                 hasher.update(part.as_bytes());
             }
         }
-        let prompts = Self { environment, sources, hash: hex(&hasher.finalize()).into() };
+        let prompts = Self { environment, sources, hash: hex(&hasher.finalize()).into(), seat_lines: DashMap::new() };
         prompts.try_all()?;
         Ok(prompts)
     }
@@ -101,15 +103,26 @@ impl Prompts {
         self.render("shared.md", values).map(Into::into)
     }
 
-    fn seat_line(&self, role: &Role, seat: usize) -> Result<String, PromptError> {
-        self.render("seat.md", context!(role => role.as_str(), seat => seat + 1))
+    fn seat_line(&self, role: &Role, seat: usize) -> Result<Arc<str>, PromptError> {
+        let key = (role.clone(), seat);
+        if let Some(line) = self.seat_lines.get(&key) {
+            return Ok(line.clone());
+        }
+        let line: Arc<str> = self.render("seat.md", context!(role => role.as_str(), seat => seat + 1))?.into();
+        self.seat_lines.insert(key, line.clone());
+        Ok(line)
     }
 
     /// The user message of one call. `seat` counts from 0.
-    pub(crate) fn ask(&self, plan: &Plan, call: &CallId, seat: usize, texts: Texts<'_>) -> Result<String, PromptError> {
-        let seat_line = self.seat_line(&plan.spec.role, seat)?;
-        let nonce = Derived::of(plan.salt, call).nonce;
-        let name = match call.wave.stage {
+    pub(crate) fn ask(
+        &self,
+        role: &Role,
+        (stage, seat): (Stage, usize),
+        nonce: &str,
+        texts: Texts<'_>,
+    ) -> Result<String, PromptError> {
+        let seat_line = self.seat_line(role, seat)?;
+        let name = match stage {
             Stage::Propose => return self.render("propose.md", context!(seat_line)),
             Stage::Critique | Stage::Score | Stage::Select => "critique.md",
             Stage::Revise => "revise.md",

@@ -146,16 +146,13 @@ pub struct UnreadableEvent {
 }
 
 impl Event {
-    /// The payload as stored: JSON without the type.
+    /// The payload as stored: JSON without the type, which stands beside it.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        match self {
-            Self::TaskFailed(body) => serde_json::to_vec(body),
-            Self::DeliberationStarted(body) => serde_json::to_vec(body),
-            Self::VerdictReached(body) => serde_json::to_vec(body),
-            Self::CouncilCreated(body) => serde_json::to_vec(body),
-            Self::CallAnswered { call, answer } => serde_json::to_vec(&CallAnsweredBody { call, answer }),
-            other => payload_of(other),
-        }
+        let mut whole = serde_json::to_vec(self)?;
+        let before = r#"{"type":"","payload":"#.len() + self.kind().len();
+        whole.pop();
+        whole.drain(..before);
+        Ok(whole)
     }
 
     /// Reads a stored payload.
@@ -175,18 +172,6 @@ impl Event {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::TaskCompleted { .. } | Self::TaskFailed(_) | Self::TaskCancelled { .. })
     }
-}
-
-/// The hot one is written without a detour through a value.
-#[derive(Serialize)]
-struct CallAnsweredBody<'a> {
-    call: &'a CallId,
-    answer: &'a Answer,
-}
-
-fn payload_of(event: &Event) -> Result<Vec<u8>, serde_json::Error> {
-    let mut whole = serde_json::to_value(event)?;
-    serde_json::to_vec(&whole["payload"].take())
 }
 
 /// An event to append; its place in the stream comes from the batch.

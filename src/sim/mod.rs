@@ -16,6 +16,7 @@ mod stats;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -108,6 +109,7 @@ async fn accept(listener: TcpListener, sim: Arc<Sim>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                sim.counts.connections.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(converse(stream, Arc::clone(&sim)));
             }
             // Out of file descriptors: some come free when connections end.

@@ -20,6 +20,8 @@ pub struct SimStats {
     pub aborted: u64,
     pub in_flight: u64,
     pub highest_concurrency: u64,
+    /// Accepted so far.
+    pub connections: u64,
     /// By the `X-Moothall-Call` header; empty when switched off.
     pub by_call: BTreeMap<String, CallCount>,
     /// By status; 0 = the connection was closed or left hanging instead.
@@ -55,6 +57,7 @@ pub(crate) struct Counts {
     aborted: AtomicU64,
     in_flight: AtomicU64,
     highest: AtomicU64,
+    pub(crate) connections: AtomicU64,
     by_status: Vec<AtomicU64>,
     by_call: Option<DashMap<Arc<str>, CallCount>>,
     records: Option<Mutex<VecDeque<(RecordedHead, Bytes)>>>,
@@ -76,6 +79,7 @@ impl Counts {
             aborted: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             highest: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
             by_status: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
             by_call: by_call.then(DashMap::new),
             records: (record > 0).then(Mutex::default),
@@ -85,7 +89,8 @@ impl Counts {
 
     /// Forgets everything but what is in flight.
     pub(crate) fn reset(&self) {
-        for count in [&self.calls, &self.finished, &self.aborted].into_iter().chain(&self.by_status) {
+        for count in [&self.calls, &self.finished, &self.aborted, &self.connections].into_iter().chain(&self.by_status)
+        {
             count.store(0, Ordering::Relaxed);
         }
         self.highest.store(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -107,6 +112,7 @@ impl Counts {
             aborted: read(&self.aborted),
             in_flight: read(&self.in_flight),
             highest_concurrency: read(&self.highest),
+            connections: read(&self.connections),
             by_call: by_call.map(|entry| (entry.key().to_string(), *entry.value())).collect(),
             by_status: by_status.filter(|(_, count)| *count > 0).collect(),
         }

@@ -45,6 +45,8 @@ pub(crate) enum WireError {
 #[derive(Clone)]
 pub(crate) struct Connector {
     tcp: HttpConnector,
+    /// For all of it: name, connection and TLS.
+    timeout: Duration,
     /// Made when the first `https` address is met: reading the system's certificates takes long, and may fail.
     tls: Arc<OnceLock<Result<HttpsConnector<HttpConnector>, Arc<str>>>>,
 }
@@ -55,7 +57,7 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(timeout));
-        Self { tcp, tls: Arc::new(OnceLock::new()) }
+        Self { tcp, timeout, tls: Arc::new(OnceLock::new()) }
     }
 
     async fn open(&self, to: &Uri) -> Result<Stream, BoxError> {
@@ -171,7 +173,10 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Box<Wire>, WireError> {
-        let stream = self.connector.open(&self.to).await.map_err(WireError::Connect)?;
+        let Connector { timeout, .. } = self.connector;
+        let opened = tokio::time::timeout(timeout, self.connector.open(&self.to)).await;
+        let stream = opened.unwrap_or_else(|_| Err(format!("no connection within {timeout:?}").into()));
+        let stream = stream.map_err(WireError::Connect)?;
         let (sender, connection) = http1::handshake(stream).await.map_err(WireError::Lost)?;
         let mut wire = Box::new(Wire { sender, driver: Driver { connection, open: true }, kept: false });
         // The first poll makes the sender ready.

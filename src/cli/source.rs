@@ -1,0 +1,160 @@
+//! Where `journal` reads: the daemon, or a store's file. Both answer in the words of the wire.
+
+use std::path::{Path, PathBuf};
+
+use tokio_stream::StreamExt as _;
+use uuid::Uuid;
+
+use super::daemon::Daemon;
+use super::exit::{Exit, Failure};
+use crate::grpc::proto::moothall::v1::{
+    BackupRequest, BackupResponse, JournalEvent, ReadRequest, StatsRequest, StatsResponse, VerifyRequest,
+    VerifyResponse,
+};
+use crate::store::{DatabaseUrl, SqliteJournal, StoreReader, StoredEvent};
+
+/// Events read from a file at once.
+const PAGE: usize = 512;
+
+pub(crate) enum Source {
+    Daemon(Daemon),
+    Store(StoreReader),
+}
+
+/// Which events.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    /// Exclusive.
+    pub(crate) after: i64,
+    /// Prefix of the stream's name.
+    pub(crate) stream: String,
+    pub(crate) types: Vec<String>,
+    pub(crate) follow: bool,
+}
+
+impl Source {
+    pub(crate) async fn open(store: Option<&str>, server: &str) -> Result<Self, Failure> {
+        match store {
+            Some(store) => Ok(Self::Store(SqliteJournal::open_read_only(&file(store)?)?)),
+            None => Ok(Self::Daemon(Daemon::connect(server).await?)),
+        }
+    }
+
+    /// Hands on every event in order.
+    pub(crate) async fn each(
+        &self,
+        query: &Query,
+        mut take: impl FnMut(JournalEvent) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Daemon(daemon) => {
+                let request = ReadRequest {
+                    after_seq: query.after,
+                    limit: 0,
+                    stream_prefix: query.stream.clone(),
+                    types: query.types.clone(),
+                    follow: query.follow,
+                };
+                let mut events = daemon.journal().read(request).await?.into_inner();
+                while let Some(event) = events.next().await {
+                    take(event?)?;
+                }
+                Ok(())
+            }
+            Self::Store(_) if query.follow => Err(Failure::usage("--follow needs a daemon; leave --store out")),
+            Self::Store(store) => read(store, query, take).await,
+        }
+    }
+
+    pub(crate) async fn stats(&self) -> Result<StatsResponse, Failure> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.journal().stats(StatsRequest {}).await?.into_inner()),
+            Self::Store(store) => {
+                let stats = store.stats().await?;
+                Ok(StatsResponse {
+                    first_seq: long(stats.first_seq),
+                    last_seq: long(stats.last_seq),
+                    events: long(stats.events),
+                    streams: long(stats.streams),
+                    tasks: long(stats.tasks),
+                    open_tasks: long(stats.open_tasks),
+                    bytes: long(stats.bytes),
+                })
+            }
+        }
+    }
+
+    pub(crate) async fn verify(&self) -> Result<VerifyResponse, Failure> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.journal().verify(VerifyRequest {}).await?.into_inner()),
+            Self::Store(store) => {
+                let report = store.verify().await?;
+                let sound = report.is_sound();
+                Ok(VerifyResponse { sound, events: long(report.events), problems: report.first_problems })
+            }
+        }
+    }
+
+    pub(crate) async fn backup(&self, name: String) -> Result<BackupResponse, Failure> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.journal().backup(BackupRequest { file_name: name }).await?.into_inner()),
+            Self::Store(store) => {
+                let last_seq = store.stats().await?.last_seq;
+                let name = if name.is_empty() { format!("moothall-{last_seq}.db") } else { name };
+                store.backup(Path::new(&name)).await?;
+                let bytes = tokio::fs::metadata(&name).await?.len();
+                Ok(BackupResponse { file_name: name, bytes: long(bytes), last_seq: long(last_seq) })
+            }
+        }
+    }
+}
+
+async fn read(
+    store: &StoreReader,
+    query: &Query,
+    mut take: impl FnMut(JournalEvent) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let prefix = Some(query.stream.as_str()).filter(|prefix| !prefix.is_empty());
+    let mut after = u64::try_from(query.after).unwrap_or_default();
+    loop {
+        let page = store.read_filtered(after, PAGE, prefix, &query.types).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.seq;
+        let is_last = page.len() < PAGE;
+        page.into_iter().try_for_each(|event| take(wire(event)))?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn wire(event: StoredEvent) -> JournalEvent {
+    let id = |id: moothall_actors::domain::id::EventId| Uuid::from_bytes(id.0).to_string();
+    JournalEvent {
+        seq: long(event.seq),
+        event_id: id(event.id),
+        stream: event.stream.to_string(),
+        version: long(event.version),
+        r#type: event.kind,
+        schema: i32::try_from(event.schema).unwrap_or(i32::MAX),
+        at_ms: long(event.at.0),
+        correlation_id: event.correlation.as_deref().unwrap_or_default().to_owned(),
+        causation_id: event.causation.map(id).unwrap_or_default(),
+        payload: event.payload.into(),
+    }
+}
+
+fn file(store: &str) -> Result<PathBuf, Failure> {
+    if !store.contains("://") {
+        return Ok(PathBuf::from(store));
+    }
+    match DatabaseUrl::parse("--store", store) {
+        Ok(DatabaseUrl::File(path)) => Ok(path),
+        Ok(DatabaseUrl::Memory) => Err(Failure::new(Exit::NO_INPUT, "a store in memory is gone with its daemon")),
+        Err(problem) => Err(Failure::usage(problem.to_string())),
+    }
+}
+
+fn long(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

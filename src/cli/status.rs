@@ -1,0 +1,86 @@
+//! `status`: how the daemon is, and its supervision tree.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::daemon::Daemon;
+use super::exit::{Exit, Failure};
+use super::output::{Output, count, duration};
+use crate::grpc::proto::moothall::v1::{ActorNode, GetSystemStatusRequest, GetSystemStatusResponse, GetTreeRequest};
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// Show the supervision tree: who restarted, who is parked and why
+    #[arg(long)]
+    tree: bool,
+}
+
+pub(super) async fn run(args: StatusArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    if args.tree {
+        return tree(daemon, output).await;
+    }
+    let status = daemon.councils().get_system_status(GetSystemStatusRequest {}).await?.into_inner();
+    output.message("moothall.v1.GetSystemStatusResponse", &status, || output.pairs(rows(&status)))?;
+    if status.status == "unhealthy" { Err(Failure::told(Exit::UNAVAILABLE)) } else { Ok(()) }
+}
+
+fn rows(status: &GetSystemStatusResponse) -> Vec<Vec<String>> {
+    let uptime = Duration::from_secs(u64::try_from(status.uptime_seconds).unwrap_or_default());
+    let permits = format!("{} of {} free", count(status.permits_free.into()), count(status.permits_total.into()));
+    let mut rows = [
+        ["status", &status.status],
+        ["version", &status.version],
+        ["uptime", &duration(uptime)],
+        ["open tasks", &count(status.open.into())],
+        ["permits", &permits],
+        ["councils", &status.councils.to_string()],
+        ["journal", &status.journal],
+    ]
+    .map(|pair| pair.map(str::to_owned).to_vec())
+    .to_vec();
+    if status.draining {
+        rows.push(vec!["draining".to_owned(), "yes: new work is refused".to_owned()]);
+    }
+    if status.simulated {
+        rows.push(vec!["simulated".to_owned(), "yes: answers are scripted".to_owned()]);
+    }
+    rows.extend(status.degraded.iter().map(|(part, why)| vec![format!("degraded {part}"), why.clone()]));
+    rows
+}
+
+async fn tree(daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    let tree = daemon.councils().get_tree(GetTreeRequest {}).await?.into_inner();
+    output.message("moothall.v1.GetTreeResponse", &tree, || {
+        output.table(&["ACTOR", "STATE", "RESTARTS", "REASON"], indented(&tree.actors))
+    })
+}
+
+/// Parents come before their children.
+fn indented(actors: &[ActorNode]) -> Vec<Vec<String>> {
+    let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut rows = Vec::with_capacity(actors.len());
+    for actor in actors {
+        let depth = depths.get(actor.parent.as_str()).map_or(0, |depth| depth + 1);
+        depths.insert(&actor.name, depth);
+        let name = format!("{}{}", "  ".repeat(depth), actor.name);
+        rows.push(vec![name, actor.state.clone(), actor.restarts.to_string(), actor.reason.clone()]);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_stand_below_their_parents() {
+        let node =
+            |name: &str, parent: &str| ActorNode { name: name.into(), parent: parent.into(), ..ActorNode::default() };
+        let rows =
+            indented(&[node("root", ""), node("councils", "root"), node("DEV", "councils"), node("outbox", "root")]);
+        let names: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
+        assert_eq!(names, ["root", "  councils", "    DEV", "  outbox"]);
+    }
+}

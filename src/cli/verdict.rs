@@ -1,0 +1,131 @@
+//! What a deliberation came to: the ranking with its evidence, what it took, and the winner's text.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::output::{Output, count, millis};
+use crate::grpc::proto::fleet::orchestrator::v1::{CheckSuite, DeliberationResult};
+
+/// A finished run as an answer holds it.
+pub(crate) struct Verdict<'a> {
+    /// Best first.
+    pub(crate) results: Vec<&'a DeliberationResult>,
+    pub(crate) duration_ms: i64,
+    pub(crate) tags: &'a BTreeMap<String, String>,
+}
+
+impl Verdict<'_> {
+    /// Ranking first, the winner's text last: it is what most want to copy.
+    pub(crate) fn show(&self, task: &str, output: &Output) -> io::Result<()> {
+        if self.tags.contains_key("simulated") {
+            output.heading("SIMULATED: these answers are scripted, no model wrote them")?;
+        }
+        output.table(
+            &["RANK", "AGENT", "SCORE", "QUALITY", "CHECKS", "REVISIONS"],
+            self.results.iter().map(|result| self.row(result)).collect(),
+        )?;
+        for result in &self.results {
+            for violation in result.checks.iter().flat_map(violations) {
+                output.line(&format!("  {}: {violation}", author(result)))?;
+            }
+        }
+        output.line("")?;
+        output.line(&self.summary(task))?;
+        for (name, why) in self.tags.iter().filter(|(name, _)| name.starts_with("missing.")) {
+            output.line(&format!("missing: {} ({why})", name.trim_start_matches("missing.")))?;
+        }
+        let Some(winner) = self.results.first() else { return Ok(()) };
+        output.line("")?;
+        output.heading(&format!("{} wins", author(winner)))?;
+        output.line(content(winner))
+    }
+
+    /// The winner's text alone.
+    pub(crate) fn show_winner(&self, output: &Output) -> io::Result<()> {
+        self.results.first().map_or(Ok(()), |winner| output.line(content(winner)))
+    }
+
+    fn row(&self, result: &DeliberationResult) -> Vec<String> {
+        let agent = author(result);
+        let quality = self.tags.get(&format!("quality.{agent}")).map(String::as_str).unwrap_or("-");
+        let revisions = result.proposal.as_ref().map_or(0, |proposal| proposal.revisions.len());
+        vec![
+            result.rank.to_string(),
+            agent.to_owned(),
+            format!("{:.3}", result.score),
+            quality.chars().take(5).collect(),
+            result.checks.as_ref().map_or_else(String::new, checks),
+            revisions.to_string(),
+        ]
+    }
+
+    fn summary(&self, task: &str) -> String {
+        let number = |name: &str| self.tags.get(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+        let mut text = format!(
+            "task {task}: {} calls, {} + {} tokens, {}",
+            count(number("calls")),
+            count(number("prompt_tokens")),
+            count(number("completion_tokens")),
+            millis(self.duration_ms),
+        );
+        for (name, words) in [("stop_reason", "ended by"), ("confidence", "margin of the winner")] {
+            if let Some(value) = self.tags.get(name) {
+                text.push_str(&format!(", {words} {value}"));
+            }
+        }
+        if self.tags.contains_key("num_agents.clamped") {
+            text.push_str(", more agents were asked for than there are");
+        }
+        text
+    }
+}
+
+fn author(result: &DeliberationResult) -> &str {
+    result.proposal.as_ref().map_or("", |proposal| proposal.author_id.as_str())
+}
+
+fn content(result: &DeliberationResult) -> &str {
+    result.proposal.as_ref().map_or("", |proposal| proposal.content.as_str())
+}
+
+/// Each check in one word; what did not run is not called passed.
+fn checks(suite: &CheckSuite) -> String {
+    let word = |passed: bool, message: &str| match passed {
+        true => "passed",
+        false if message.starts_with("not run") => "not run",
+        false => "failed",
+    };
+    let policy = suite.policy.as_ref().map_or("not run", |policy| word(policy.passed, &policy.message));
+    if policy == "passed" && suite.all_passed { policy.to_owned() } else { format!("{policy} (policy)") }
+}
+
+fn violations(suite: &CheckSuite) -> impl Iterator<Item = &String> {
+    suite.policy.iter().flat_map(|policy| &policy.violations)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::proto::fleet::orchestrator::v1::PolicyResult;
+
+    #[test]
+    fn a_check_that_did_not_run_is_not_called_passed() {
+        let suite = |passed, message: &str| CheckSuite {
+            policy: Some(PolicyResult { passed, violations: vec![], message: message.into() }),
+            all_passed: true,
+            ..CheckSuite::default()
+        };
+        assert_eq!(checks(&suite(true, "passed")), "passed");
+        assert_eq!(checks(&suite(false, "not run: checks are switched off")), "not run (policy)");
+        assert_eq!(checks(&suite(false, "2 findings")), "failed (policy)");
+    }
+
+    #[test]
+    fn the_summary_says_what_it_took() {
+        let tags =
+            [("calls", "9"), ("prompt_tokens", "12345"), ("completion_tokens", "678"), ("stop_reason", "rounds")];
+        let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let verdict = Verdict { results: vec![], duration_ms: 3200, tags: &tags };
+        assert_eq!(verdict.summary("T-1"), "task T-1: 9 calls, 12,345 + 678 tokens, 3.2 s, ended by rounds");
+    }
+}

@@ -1,19 +1,18 @@
 //! Values that several tests need.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use moothall_actors::domain::answer::{Class, Usage};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
-use moothall_actors::domain::event::{Event, NewEvent, Recorded};
+use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::{AgentId, EventId, Role, Stage, StreamId, TaskId, Timestamp, Wave};
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::domain::verdict::{MissingSeat, Outcome, Proposal, Ranked, StopReason, Verdict, WaveTime};
-use moothall_actors::ports::{
-    Ack, Batch, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, TaskStatus,
-};
+use moothall_actors::ports::{Batch, Journal, JournalError, TaskRow, TaskStatus};
+use moothall_actors::testing::MemoryJournal;
 
 use super::journal::{Backup, BackupError, JournalAdmin, Verification};
 
@@ -95,80 +94,31 @@ pub(super) fn row(status: TaskStatus) -> TaskRow {
     }
 }
 
-/// A journal that holds what it is given.
-#[derive(Default)]
-pub(super) struct Shelf(Mutex<Vec<Recorded>>);
+/// The `number`-th event of [`journal_of`], from 1: odd ones are a task's, even ones a council's.
+pub(super) async fn write(journal: &MemoryJournal, number: u64) {
+    let (stream, event) = match number % 2 {
+        1 => ("task/T-1", Event::TaskRetried { run: 2 }),
+        _ => ("council/DEV", Event::RoleResumed {}),
+    };
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    let event = NewEvent { id: EventId(id), at: Timestamp(number), correlation: None, causation: None, event };
+    let batch = Batch::one(StreamId::named(stream), number.div_ceil(2) - 1, vec![event]);
+    journal.commit(batch).await.unwrap();
+}
 
-impl Shelf {
-    /// Events of two streams in turn; places have gaps.
-    pub(super) fn of(count: u64) -> Arc<Self> {
-        let shelf = Arc::new(Self::default());
-        (1..=count).for_each(|number| shelf.write(number));
-        shelf
+pub(super) async fn journal_of(count: u64) -> MemoryJournal {
+    let journal = MemoryJournal::new();
+    for number in 1..=count {
+        write(&journal, number).await;
     }
-
-    pub(super) fn write(&self, number: u64) {
-        let (stream, event) = if number % 2 == 1 {
-            ("task/T-1", Event::TaskRetried { run: 2 })
-        } else {
-            ("council/DEV", Event::RoleResumed {})
-        };
-        let mut id = [0; 16];
-        id[8..].copy_from_slice(&number.to_be_bytes());
-        let event = NewEvent { id: EventId(id), at: Timestamp(number), correlation: None, causation: None, event };
-        let recorded = Recorded {
-            seq: number * 10,
-            stream: StreamId::named(stream),
-            version: number.div_ceil(2),
-            schema: 1,
-            event,
-        };
-        self.0.lock().unwrap().push(recorded);
-    }
+    journal
 }
 
 #[async_trait]
-impl Journal for Shelf {
-    fn submit(&self, _: Batch, ack: Ack) {
-        ack.tell(Err(JournalError::Closed));
-    }
-
-    async fn stream(&self, _: &StreamId, _: u64, _: usize) -> Result<Vec<Recorded>, JournalError> {
-        Ok(Vec::new())
-    }
-
-    async fn read(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
-        let events = self.0.lock().unwrap();
-        Ok(events.iter().filter(|event| event.seq > after_seq).take(limit).cloned().collect())
-    }
-
-    async fn task(&self, _: &TaskId) -> Result<Option<TaskRow>, JournalError> {
-        Ok(None)
-    }
-
-    async fn tasks(&self, _: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
-        Ok(Vec::new())
-    }
-
-    async fn recovery(&self) -> Result<Recovery, JournalError> {
-        Ok(Recovery::default())
-    }
-
-    async fn stats(&self) -> Result<JournalStats, JournalError> {
-        let events = self.0.lock().unwrap();
-        let last_seq = events.last().map_or(0, |event| event.seq);
-        Ok(JournalStats { last_seq, events: events.len() as u64, ..JournalStats::default() })
-    }
-
-    fn health(&self) -> JournalHealth {
-        JournalHealth::Writable
-    }
-}
-
-#[async_trait]
-impl JournalAdmin for Shelf {
+impl JournalAdmin for MemoryJournal {
     async fn verify(&self) -> Result<Verification, JournalError> {
-        Ok(Verification { events: self.0.lock().unwrap().len() as u64, problems: Vec::new() })
+        Ok(Verification { events: self.events().len() as u64, problems: Vec::new() })
     }
 
     async fn backup(&self, file_name: &str) -> Result<Backup, BackupError> {

@@ -1,16 +1,17 @@
 //! Reading the journal by pages, and the names of backups.
 
 use futures::StreamExt;
+use moothall_actors::testing::MemoryJournal;
 use tonic::Code;
 
-use super::super::fixtures::Shelf;
+use super::super::fixtures::{journal_of, write};
 use super::*;
 use crate::http::Readiness;
 
-fn cursor(shelf: &Arc<Shelf>, request: &wire::ReadRequest, readiness: &Readiness) -> Cursor {
+fn cursor(journal: &MemoryJournal, request: &wire::ReadRequest, readiness: &Readiness) -> Cursor {
     let (query, left) = query(request).unwrap();
     Cursor {
-        journal: shelf.clone(),
+        journal: Arc::new(journal.clone()),
         query,
         left,
         follow: request.follow,
@@ -20,38 +21,38 @@ fn cursor(shelf: &Arc<Shelf>, request: &wire::ReadRequest, readiness: &Readiness
     }
 }
 
-async fn seqs(shelf: &Arc<Shelf>, request: wire::ReadRequest) -> Vec<i64> {
-    let events = cursor(shelf, &request, &Readiness::default()).events();
+async fn seqs(journal: &MemoryJournal, request: wire::ReadRequest) -> Vec<i64> {
+    let events = cursor(journal, &request, &Readiness::default()).events();
     events.map(|event| event.unwrap().seq).collect().await
 }
 
 #[tokio::test]
 async fn all_events_are_read_page_by_page() {
-    let shelf = Shelf::of(PAGE as u64 * 2 + 5);
-    let read = seqs(&shelf, wire::ReadRequest::default()).await;
-    assert_eq!(read, (1..=PAGE as i64 * 2 + 5).map(|number| number * 10).collect::<Vec<_>>());
+    let journal = journal_of(PAGE as u64 * 2 + 5).await;
+    let read = seqs(&journal, wire::ReadRequest::default()).await;
+    assert_eq!(read, (1..=PAGE as i64 * 2 + 5).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn filters_limit_and_place_hold_together() {
-    let shelf = Shelf::of(300);
+    let journal = journal_of(300).await;
     let request = wire::ReadRequest {
-        after_seq: 20,
+        after_seq: 2,
         limit: 3,
         stream_prefix: "council/".into(),
         types: vec!["RoleResumed".into()],
         follow: false,
     };
-    assert_eq!(seqs(&shelf, request).await, [40, 60, 80]);
+    assert_eq!(seqs(&journal, request).await, [4, 6, 8]);
     let none =
         wire::ReadRequest { stream_prefix: "council/".into(), types: vec!["TaskRetried".into()], ..Default::default() };
-    assert!(seqs(&shelf, none).await.is_empty());
+    assert!(seqs(&journal, none).await.is_empty());
 }
 
 #[tokio::test]
 async fn an_event_is_shown_as_it_was_stored() {
-    let shelf = Shelf::of(1);
-    let event = cursor(&shelf, &wire::ReadRequest::default(), &Readiness::default()).next().await.unwrap().unwrap();
+    let journal = journal_of(1).await;
+    let event = cursor(&journal, &wire::ReadRequest::default(), &Readiness::default()).next().await.unwrap().unwrap();
     assert_eq!((event.stream.as_str(), event.r#type.as_str(), event.version), ("task/T-1", "TaskRetried", 1));
     assert_eq!(&event.payload[..], br#"{"run":2}"#);
     assert_eq!(event.event_id, "00000000-0000-0000-0000-000000000001");
@@ -59,15 +60,15 @@ async fn an_event_is_shown_as_it_was_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_follower_sees_what_is_written_later_and_ends_with_the_daemon() {
-    let shelf = Shelf::of(1);
+    let journal = journal_of(1).await;
     let readiness = Readiness::default();
     readiness.enter(Stage::Ready);
     let request = wire::ReadRequest { follow: true, ..Default::default() };
-    let mut events = Box::pin(cursor(&shelf, &request, &readiness).events());
-    assert_eq!(events.next().await.unwrap().unwrap().seq, 10);
+    let mut events = Box::pin(cursor(&journal, &request, &readiness).events());
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 1);
     assert!(futures::poll!(events.next()).is_pending());
-    shelf.write(2);
-    assert_eq!(events.next().await.unwrap().unwrap().seq, 20);
+    write(&journal, 2).await;
+    assert_eq!(events.next().await.unwrap().unwrap().seq, 2);
     readiness.enter(Stage::Draining);
     assert_eq!(events.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
     assert!(events.next().await.is_none());

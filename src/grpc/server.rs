@@ -150,3 +150,7 @@ const SERVICES: [&str; 6] = [
     proto::moothall::v1::journal_service_server::SERVICE_NAME,
     proto::moothall::v1::council_service_server::SERVICE_NAME,
 ];
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

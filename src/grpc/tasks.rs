@@ -193,15 +193,15 @@ fn used(task: &mut wire::Task, update: &Update) {
 }
 
 fn failure(error: &SystemError) -> (wire::TaskStatus, wire::TaskError) {
-    let told = |class: wire::ErrorClass, message: &str| wire::TaskError {
-        error_class: class.into(),
-        message: message.to_owned(),
-    };
     match error {
         SystemError::Cancelled { reason } => (wire::TaskStatus::Cancelled, told(wire::ErrorClass::Unspecified, reason)),
         SystemError::Failed { class, message } => (wire::TaskStatus::Failed, told(class::wire(*class), message)),
         other => (wire::TaskStatus::Failed, told(wire::ErrorClass::Internal, &other.to_string())),
     }
+}
+
+fn told(class: wire::ErrorClass, message: &str) -> wire::TaskError {
+    wire::TaskError { error_class: class.into(), message: message.to_owned() }
 }
 
 /// A task as the store has it.
@@ -212,13 +212,13 @@ fn of_row(row: &TaskRow) -> wire::Task {
         TaskStatus::Failed => (wire::TaskStatus::Failed, Phase::Failed),
         TaskStatus::Cancelled => (wire::TaskStatus::Cancelled, Phase::Failed),
     };
-    let error = row.error.as_ref().map(|stored| {
-        let (class, message) = match row.status {
-            TaskStatus::Cancelled => (wire::ErrorClass::Unspecified, &**stored),
-            TaskStatus::Open | TaskStatus::Completed | TaskStatus::Failed => class::split(stored),
-        };
-        wire::TaskError { error_class: class.into(), message: message.to_owned() }
-    });
+    let error = match (row.failure(), row.status) {
+        (Some(failure), _) => Some(told(class::wire(failure.class), &failure.message)),
+        (None, TaskStatus::Failed | TaskStatus::Cancelled) => {
+            Some(told(wire::ErrorClass::Unspecified, row.error.as_deref().unwrap_or_default()))
+        }
+        (None, TaskStatus::Open | TaskStatus::Completed) => None,
+    };
     let kind = match row.kind {
         TaskKind::Deliberate => wire::TaskKind::Deliberate,
         TaskKind::Orchestrate => wire::TaskKind::Orchestrate,
@@ -231,7 +231,7 @@ fn of_row(row: &TaskRow) -> wire::Task {
         kind: kind.into(),
         phase: phase.as_str().to_owned(),
         progress_percent: if row.status == TaskStatus::Completed { 100 } else { 0 },
-        error: error.filter(|_| row.status != TaskStatus::Open),
+        error,
         winner_id: row.winner.as_ref().map(ToString::to_string).unwrap_or_default(),
         accepted_at_ms: long(row.accepted_at.0),
         ended_at_ms: row.ended_at.map(|at| long(at.0)).unwrap_or_default(),

@@ -108,3 +108,61 @@ fn body(report: &Report, status: &'static str) -> HealthBody {
 async fn render(State(door): State<Door>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (door.metrics)()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The whole answer to one request, as it came over the connection.
+    async fn get(readiness: &Arc<Readiness>, path: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics: RenderMetrics = Arc::new(|| "moothall_open 1\n".to_owned());
+        let server = tokio::spawn(serve(listener, readiness.clone(), metrics, std::future::pending()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn health_is_told_in_every_stage_of_life() {
+        let readiness = Arc::new(Readiness::default());
+        let early = get(&readiness, "/health").await;
+        assert!(early.starts_with("HTTP/1.1 503"), "{early}");
+        readiness.enter(Stage::Ready);
+        readiness.observe(|| Components::from([("nats".to_owned(), Health::Degraded("no connection".into()))]));
+        let well = get(&readiness, "/health").await;
+        assert!(well.starts_with("HTTP/1.1 200"), "{well}");
+        let body: serde_json::Value = serde_json::from_str(well.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!((&body["status"], &body["service"]), (&"degraded".into(), &"moothall".into()));
+        assert_eq!(body["components"]["nats"]["why"], "no connection");
+        assert!(body["uptime_seconds"].is_u64() && body["version"].is_string());
+    }
+
+    #[tokio::test]
+    async fn ready_means_that_work_is_taken() {
+        let readiness = Arc::new(Readiness::default());
+        assert!(get(&readiness, "/ready").await.contains("\"status\":\"starting\""));
+        readiness.enter(Stage::Ready);
+        assert!(get(&readiness, "/ready").await.starts_with("HTTP/1.1 200"));
+        readiness.enter(Stage::Draining);
+        let draining = get(&readiness, "/ready").await;
+        assert!(draining.starts_with("HTTP/1.1 503") && draining.contains("draining"), "{draining}");
+    }
+
+    #[tokio::test]
+    async fn metrics_and_the_index_are_served_from_the_start() {
+        let readiness = Arc::new(Readiness::default());
+        let metrics = get(&readiness, "/metrics").await;
+        assert!(metrics.starts_with("HTTP/1.1 200") && metrics.ends_with("moothall_open 1\n"), "{metrics}");
+        assert!(get(&readiness, "/").await.contains("\"service\":\"moothall\""));
+        assert!(get(&readiness, "/none").await.starts_with("HTTP/1.1 404"));
+    }
+}

@@ -10,7 +10,7 @@ use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
 use crate::progress::Updates;
 use crate::running::Running;
-use crate::supervisor::RoleMessage;
+use crate::supervisor::DeliberationsMessage;
 use crate::world::World;
 
 /// How a client holds the run that it started.
@@ -100,13 +100,11 @@ impl Drop for Attached {
     }
 }
 
-/// Asks the run to end; it writes so itself.
-pub(crate) fn cancel(world: &World, running: &Running, reason: &str) {
-    let (task, reason) = (running.run.task.clone(), Arc::from(reason));
-    if let Some(entry) = world.registry.councils.get(&running.spec.role) {
-        drop(entry.supervisor.cast(RoleMessage::Cancel { task, reason }));
-    } else if let Some(deliberations) = world.registry.deliberations.get(&running.spec.role) {
-        drop(deliberations.cast(crate::supervisor::DeliberationsMessage::Cancel { task, reason }));
+/// Asks the run to end; it writes so itself, as soon as somebody works on it.
+pub(crate) fn cancel(world: &World, running: &Arc<Running>, reason: &str) {
+    running.ask_to_cancel(reason);
+    if let Some(deliberations) = world.registry.deliberations.get(&running.spec.role) {
+        drop(deliberations.cast(DeliberationsMessage::Cancel { running: running.clone() }));
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::answer::Class;
 use crate::domain::id::{AgentId, Role, TaskId};
 use crate::domain::problem::Problems;
+use crate::ports::{JournalError, TaskRow, TaskStatus};
 
 /// What a caller of [`crate::System`] may be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,37 @@ pub enum SystemError {
     /// A bug; `id` is in the log beside the details.
     #[error("internal error {id}; the log says more")]
     Internal { id: Arc<str> },
+}
+
+impl From<JournalError> for SystemError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Busy { retry_after } => {
+                Self::Busy { what: "the journal has too much to write".into(), retry_after }
+            }
+            other => Self::Unavailable(other.to_string().into()),
+        }
+    }
+}
+
+impl TaskRow {
+    /// What a task that ended without a verdict tells its clients.
+    pub(crate) fn ended_without(&self) -> SystemError {
+        match (self.status, self.failure()) {
+            (TaskStatus::Failed, Some(failure)) => {
+                SystemError::Failed { class: failure.class, message: failure.message }
+            }
+            (TaskStatus::Cancelled, _) => {
+                SystemError::Cancelled { reason: self.error.clone().unwrap_or_else(|| "".into()) }
+            }
+            (TaskStatus::Open, _) => {
+                SystemError::Unavailable(format!("task {} waits for its restart", self.task).into())
+            }
+            (TaskStatus::Completed | TaskStatus::Failed, _) => {
+                SystemError::WrongState(format!("the outcome of task {} cannot be read", self.task).into())
+            }
+        }
+    }
 }
 
 fn list<T: std::fmt::Display>(names: &[T]) -> String {

@@ -4,9 +4,11 @@
 //! each seat's [`agent`] makes the calls, and the [`supervisor`]s bring back whatever dies. [`System`] is the door for
 //! adapters; [`ports`] is what the world must provide.
 
+mod admission;
 mod agent;
 mod attached;
 mod budget;
+mod census;
 mod council;
 mod deliberation;
 pub mod domain;
@@ -14,6 +16,7 @@ pub mod error;
 mod gate;
 pub mod ports;
 pub mod progress;
+mod roster;
 mod running;
 mod status;
 mod supervisor;
@@ -25,6 +28,7 @@ mod world;
 
 pub use attached::{Attached, Hold};
 pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
+pub use roster::CouncilDraft;
 pub use supervisor::policy;
-pub use system::{CouncilDraft, StartError, System};
+pub use system::{StartError, System};
 pub use world::{Fault, Settings};

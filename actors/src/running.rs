@@ -32,6 +32,8 @@ pub(crate) struct Running {
 struct Inner {
     permit: Option<Permit>,
     clients: u32,
+    /// Somebody wants it to end, and why; whoever works on it next sees to that.
+    cancel: Option<Arc<str>>,
 }
 
 impl Running {
@@ -47,15 +49,20 @@ impl Running {
     }
 
     pub(crate) fn hold(&self, permit: Permit) {
-        self.lock().permit = Some(permit);
+        let mut inner = self.lock();
+        if self.ending.borrow().is_none() {
+            inner.permit = Some(permit);
+        }
     }
 
     pub(crate) fn is_admitted(&self) -> bool {
         self.lock().permit.is_some()
     }
 
+    /// The first ending stays. The permit is back before anybody hears of it.
     pub(crate) fn finish(&self, ending: Ending) {
-        self.lock().permit = None;
+        let mut inner = self.lock();
+        inner.permit = None;
         self.progress.close();
         self.ending.send_if_modified(|current| {
             let first = current.is_none();
@@ -64,6 +71,15 @@ impl Running {
             }
             first
         });
+    }
+
+    /// Notes that it shall end; the first reason stays.
+    pub(crate) fn ask_to_cancel(&self, reason: &str) {
+        self.lock().cancel.get_or_insert_with(|| reason.into());
+    }
+
+    pub(crate) fn cancel_asked(&self) -> Option<Arc<str>> {
+        self.lock().cancel.clone()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

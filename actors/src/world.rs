@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use ractor::ActorRef;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::budget::DailyTokens;
+use crate::census::Census;
 use crate::deliberation::prompt::Prompts;
 use crate::domain::council::Council;
-use crate::domain::id::{AgentId, Role, TaskId};
+use crate::domain::id::{AgentId, Role, RunId, TaskId};
 use crate::domain::task::TaskKind;
+use crate::error::SystemError;
 use crate::gate::Gate;
 use crate::ports::Ports;
 use crate::running::Running;
@@ -77,8 +79,11 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) tokens: Mutex<DailyTokens>,
     pub(crate) registry: Registry,
+    pub(crate) census: Census,
     pub(crate) started: Instant,
     pub(crate) draining: AtomicBool,
+    /// The actors are gone: what is still open waits for the next start.
+    pub(crate) stopped: AtomicBool,
     /// All that was open is known, councils are at work.
     pub(crate) recovered: watch::Sender<bool>,
     pub(crate) fault: watch::Sender<Option<Fault>>,
@@ -99,9 +104,24 @@ impl World {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Tells the clients of all open runs that nobody works on them any more.
+    pub(crate) fn leave_open(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.registry.all_open().iter().for_each(|running| running.finish(Err(stopping())));
+    }
+
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// What clients of an open run hear when the daemon stops.
+pub(crate) fn stopping() -> SystemError {
+    SystemError::Unavailable("the daemon is stopping; send the task again with its id".into())
 }
 
 /// A council as readers see it.
@@ -118,6 +138,8 @@ pub(crate) struct CouncilEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     pub(crate) councils: DashMap<Role, CouncilEntry>,
+    /// Tasks that are being admitted: whoever comes second waits for the first.
+    admitting: DashMap<TaskId, watch::Receiver<()>>,
     agents: DashMap<(Role, AgentId), agent::Handle>,
     pub(crate) deliberations: DashMap<Role, ActorRef<supervisor::DeliberationsMessage>>,
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
@@ -160,6 +182,19 @@ impl CallTimes {
     }
 }
 
+/// The right to admit one task, until dropped.
+pub(crate) struct Claim<'a> {
+    registry: &'a Registry,
+    task: TaskId,
+    _done: watch::Sender<()>,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.registry.admitting.remove(&self.task);
+    }
+}
+
 impl Registry {
     pub(crate) fn agent(&self, role: &Role, agent: &AgentId) -> Option<agent::Handle> {
         self.agents.get(&(role.clone(), agent.clone())).map(|handle| handle.clone())
@@ -171,6 +206,26 @@ impl Registry {
 
     pub(crate) fn drop_agent(&self, role: &Role, agent: &AgentId) {
         self.agents.remove(&(role.clone(), agent.clone()));
+    }
+
+    /// The right to admit a task; who comes second gets to know when the first is done.
+    pub(crate) fn claim<'a>(&'a self, task: &TaskId) -> Result<Claim<'a>, watch::Receiver<()>> {
+        match self.admitting.entry(task.clone()) {
+            Entry::Occupied(first) => Err(first.get().clone()),
+            Entry::Vacant(free) => {
+                let (done, waits) = watch::channel(());
+                free.insert(waits);
+                Ok(Claim { registry: self, task: task.clone(), _done: done })
+            }
+        }
+    }
+
+    /// All agents of a role stop working for a run.
+    pub(crate) fn withdraw(&self, role: &Role, run: &RunId) {
+        let of_role = self.agents.iter().filter(|entry| entry.key().0 == *role);
+        let mut agents: Vec<_> = of_role.map(|entry| (entry.key().1.clone(), entry.value().clone())).collect();
+        agents.sort_by(|(a, _), (b, _)| a.cmp(b));
+        agents.iter().for_each(|(_, handle)| handle.withdraw(run));
     }
 
     /// Open runs of a role, by task id.
@@ -185,8 +240,19 @@ impl Registry {
         runs
     }
 
+    /// Open runs of all roles, oldest first.
+    pub(crate) fn all_open(&self) -> Vec<Arc<Running>> {
+        let open = self.running.iter().filter(|running| !running.has_ended());
+        let mut runs: Vec<_> = open.map(|running| running.clone()).collect();
+        runs.sort_by(|a, b| (a.row.accepted_at, &a.run).cmp(&(b.row.accepted_at, &b.run)));
+        runs
+    }
+
     /// A run ended: it counts, and nobody finds it here any more.
     pub(crate) fn finished(&self, running: &Running, uptime: Duration) {
+        if self.running.remove_if(&running.run.task, |_, current| current.run == running.run).is_none() {
+            return;
+        }
         let (role, kind) = (running.spec.role.clone(), running.spec.kind);
         let outcome = running.ending().and_then(Result::ok);
         let mut counts = self.counts.entry((role, kind)).or_default();
@@ -206,6 +272,5 @@ impl Registry {
             }
             samples.push_back(Sample { at: uptime, kind, took: outcome.verdict.duration });
         }
-        self.running.remove_if(&running.run.task, |_, current| current.run == running.run);
     }
 }

@@ -10,8 +10,10 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::message::{Message, Reply};
 use super::state::{Effect, Input, State, Ticket};
+use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
-use crate::ports::{Model, ModelCall};
+use crate::ports::ModelCall;
+use crate::world::World;
 
 /// When to ask a full agent again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -20,7 +22,7 @@ pub(crate) struct Agent;
 
 /// What an agent works with.
 pub(crate) struct Arguments {
-    pub(crate) model: Arc<dyn Model>,
+    pub(crate) world: Arc<World>,
     /// Calls at once.
     pub(crate) limit: usize,
     pub(crate) in_flight: Arc<AtomicU32>,
@@ -33,6 +35,7 @@ pub(crate) struct Live {
     waiting: BTreeMap<Ticket, (Box<ModelCall>, Reply)>,
     started: BTreeMap<Ticket, AbortHandle>,
     tasks: JoinSet<()>,
+    _presence: Presence,
 }
 
 impl Actor for Agent {
@@ -42,7 +45,9 @@ impl Actor for Agent {
 
     async fn pre_start(&self, _: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
         let state = State::new(arguments.limit);
-        Ok(Live { arguments, state, waiting: BTreeMap::new(), started: BTreeMap::new(), tasks: JoinSet::new() })
+        let _presence = arguments.world.census.enter();
+        let (waiting, started, tasks) = (BTreeMap::new(), BTreeMap::new(), JoinSet::new());
+        Ok(Live { arguments, state, waiting, started, tasks, _presence })
     }
 
     async fn handle(
@@ -92,7 +97,7 @@ impl Live {
 
     fn start(&mut self, myself: &ActorRef<Message>, ticket: Ticket) {
         let Some((call, reply)) = self.waiting.remove(&ticket) else { return };
-        let model = self.arguments.model.clone();
+        let model = self.arguments.world.ports.model.clone();
         let ended = Ended { agent: myself.clone(), ticket };
         let task = self.tasks.spawn(async move {
             let _ended = ended;

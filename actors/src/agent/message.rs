@@ -77,7 +77,9 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            self.send(call, Err(Failure::new(Class::Gone, "the agent stopped before it answered")));
+            // The call may have gone out: it counts as one request.
+            let gone = Failure::new(Class::Gone, "the agent stopped before it answered");
+            self.send(call, Err(Failure { attempts: 1, ..gone }));
         }
     }
 }

@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 
 use super::message::{Change, Message, Reply};
 use super::state::{self, MOST_WAITING};
-use crate::domain::answer::Class;
+use crate::census::Presence;
+use crate::domain::answer::{Class, Failure};
 use crate::domain::council::Council;
 use crate::domain::event::{Event, NewEvent, Plan};
 use crate::domain::id::{Role, StreamId};
@@ -34,11 +35,12 @@ pub(crate) struct Live {
     /// `None` while it is being read.
     council: Option<(Council, u64)>,
     /// The change that is being written.
-    writing: Option<(Event, Reply)>,
+    writing: Option<(Event, Change, Reply)>,
     waiting: VecDeque<(Change, Reply)>,
     /// Runs that came while the stream was being read.
     early: Vec<(Arc<Running>, bool)>,
     tasks: JoinSet<()>,
+    _presence: Presence,
 }
 
 impl Actor for CouncilActor {
@@ -48,7 +50,8 @@ impl Actor for CouncilActor {
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
         let (waiting, early, tasks) = (VecDeque::new(), Vec::new(), JoinSet::new());
-        let mut live = Live { arguments, council: None, writing: None, waiting, early, tasks };
+        let _presence = arguments.world.census.enter();
+        let mut live = Live { arguments, council: None, writing: None, waiting, early, tasks, _presence };
         live.read(&myself);
         Ok(live)
     }
@@ -64,7 +67,7 @@ impl Actor for CouncilActor {
             Message::Start { running, fresh } => live.start(running, fresh),
             Message::Change { change, reply } => live.change(&myself, change, reply),
             Message::Loaded(loaded) => live.loaded(&myself, loaded?),
-            Message::Written(result) => live.written(&myself, result)?,
+            Message::Written(result) => live.written(&myself, result),
             Message::Ping { beat } => live.arguments.heartbeat.store(beat, Ordering::Relaxed),
         }
         Ok(())
@@ -85,8 +88,19 @@ impl Live {
         });
     }
 
+    /// The supervisor hears how the council stands: a change that was written just before a crash is not in force yet.
     fn loaded(&mut self, myself: &ActorRef<Message>, folded: Option<(Council, u64)>) {
-        let Some((council, version)) = folded else { return };
+        let published =
+            self.arguments.world.registry.councils.get(&self.arguments.role).map_or(0, |entry| entry.version);
+        if folded.as_ref().is_some_and(|(_, version)| *version < published) {
+            return self.read(myself);
+        }
+        let standing = folded.as_ref().map(|(council, _)| Box::new(council.clone()));
+        drop(self.arguments.supervisor.cast(RoleMessage::Standing { council: standing }));
+        let Some((council, version)) = folded else {
+            self.waiting.clear();
+            return self.early.clear();
+        };
         self.publish(&council, version, myself);
         self.council = Some((council, version));
         for (running, fresh) in std::mem::take(&mut self.early) {
@@ -105,17 +119,9 @@ impl Live {
 
     fn start(&mut self, running: Arc<Running>, fresh: bool) {
         let Some((council, _)) = &self.council else { return self.early.push((running, fresh)) };
-        let plan = match self.plan(council, &running) {
-            Ok(plan) => Some(Arc::new(plan)),
-            Err(message) if fresh => return self.refuse(&running, message),
-            Err(_) => None,
-        };
+        let plan = self.plan(council, &running).map(Arc::new);
+        let plan = plan.map_err(|message| Failure::new(Class::Transient, message));
         self.tell_deliberations(DeliberationsMessage::Start { running, plan, fresh });
-    }
-
-    fn refuse(&self, running: &Arc<Running>, message: Arc<str>) {
-        let running = running.clone();
-        self.tell_deliberations(DeliberationsMessage::Refuse { running, class: Class::Transient, message });
     }
 
     /// A supervisor that is just restarting finds open runs by itself.
@@ -164,10 +170,10 @@ impl Live {
         while self.writing.is_none() {
             let Some((council, version)) = &self.council else { return };
             let Some((change, reply)) = self.waiting.pop_front() else { return };
-            match state::decide(council, change) {
+            match state::decide(council, change.clone()) {
                 Ok(event) => {
                     let batch = self.batch(&event, *version);
-                    self.writing = Some((event, reply));
+                    self.writing = Some((event, change, reply));
                     let to = myself.clone();
                     let ack = Ack::new(move |result| drop(to.cast(Message::Written(result))));
                     self.arguments.world.ports.journal.submit(batch, ack);
@@ -184,23 +190,18 @@ impl Live {
         Batch::one(StreamId::council(&self.arguments.role), version, vec![new])
     }
 
-    fn written(
-        &mut self,
-        myself: &ActorRef<Message>,
-        result: Result<Committed, JournalError>,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some((event, reply)) = self.writing.take() else { return Ok(()) };
+    fn written(&mut self, myself: &ActorRef<Message>, result: Result<Committed, JournalError>) {
+        let Some((event, change, reply)) = self.writing.take() else { return };
         match result {
             Ok(_) => self.apply(myself, event, reply),
+            // Parking and resuming are written by the supervisor: the change is decided anew on what is there now.
             Err(JournalError::Conflict { .. }) => {
-                let told = SystemError::WrongState("the council changed at the same moment; try again".into());
-                drop(reply.send(Err(told)));
+                self.waiting.push_front((change, reply));
                 self.read(myself);
             }
-            Err(error) => drop(reply.send(Err(SystemError::Unavailable(error.to_string().into())))),
+            Err(error) => drop(reply.send(Err(error.into()))),
         }
         self.next_change(myself);
-        Ok(())
     }
 
     fn apply(&mut self, myself: &ActorRef<Message>, event: Event, reply: Reply) {

@@ -11,7 +11,7 @@ use crate::ports::{Committed, JournalError};
 use crate::running::Running;
 
 /// A change of the council itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Change {
     Join { seat: Box<Seat> },
     Leave { agent: AgentId },

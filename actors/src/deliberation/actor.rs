@@ -2,33 +2,40 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::closing::{self, Closing};
 use super::message::Message;
 use super::pen::{News, Pen};
 use super::prompt::Prompts;
 use super::record::Record;
-use super::state::{Ask, Effect, Input, State, Timer, failure_of};
+use super::state::{State, failure_of};
+use super::step::{Ask, Effect, Input, Timer};
 use super::{ask, load};
 use crate::agent::Reply;
+use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::check::CheckReport;
 use crate::domain::event::Plan;
-use crate::domain::id::StreamId;
 use crate::error::SystemError;
 use crate::ports::{Ack, JournalError};
 use crate::running::{Ending, Running};
 use crate::world::World;
+
+/// How often in a row a run is read again because somebody else wrote it, and the first wait, which doubles.
+const MOST_OVERTAKEN: u32 = 5;
+const FIRST_RELOAD: Duration = Duration::from_millis(20);
 
 pub(crate) struct Deliberation;
 
 pub(crate) struct Arguments {
     pub(crate) world: Arc<World>,
     pub(crate) running: Arc<Running>,
-    /// For a run that may not have begun; `None` when its council is gone.
-    pub(crate) plan: Option<Arc<Plan>>,
+    /// For a run that may not have begun; or why it cannot.
+    pub(crate) plan: Result<Arc<Plan>, Failure>,
     /// Nothing of this run can be in the journal: no need to look.
     pub(crate) fresh: bool,
     pub(crate) heartbeat: Arc<AtomicU64>,
@@ -47,15 +54,20 @@ pub(crate) struct Loaded {
 pub(crate) struct Live {
     world: Arc<World>,
     running: Arc<Running>,
-    plan: Option<Arc<Plan>>,
+    plan: Result<Arc<Plan>, Failure>,
     heartbeat: Arc<AtomicU64>,
     prompts: Arc<Prompts>,
     /// `None` while it is being read.
     state: Option<(State, Pen)>,
+    /// The number of the next batch to write.
+    batch: u64,
+    /// How often somebody else wrote the run since the last own append.
+    overtaken: u32,
     /// What came before it was read.
     early: Vec<Input>,
     tasks: JoinSet<()>,
     wave_timer: Option<AbortHandle>,
+    _presence: Presence,
 }
 
 impl Actor for Deliberation {
@@ -65,19 +77,25 @@ impl Actor for Deliberation {
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
         let Arguments { world, running, plan, fresh, heartbeat } = arguments;
-        let prompts = world.prompts.clone();
-        let state = None;
-        let (early, tasks) = (Vec::new(), JoinSet::new());
-        let mut live = Live { world, running, plan, heartbeat, prompts, state, early, tasks, wave_timer: None };
+        let mut live = Live {
+            prompts: world.prompts.clone(),
+            _presence: world.census.enter(),
+            world,
+            running,
+            plan,
+            heartbeat,
+            state: None,
+            batch: 0,
+            overtaken: 0,
+            early: Vec::new(),
+            tasks: JoinSet::new(),
+            wave_timer: None,
+        };
         if fresh {
             let loaded = Loaded { record: None, version: 0, prompts: live.prompts.clone() };
             drop(myself.cast(Message::Loaded(Ok(Box::new(loaded)))));
         } else {
-            let (world, running) = (live.world.clone(), live.running.clone());
-            live.tasks.spawn(async move {
-                let loaded = load::load(&world, &running).await;
-                drop(myself.cast(Message::Loaded(loaded.map(Box::new))));
-            });
+            live.load(&myself, Duration::ZERO);
         }
         Ok(live)
     }
@@ -94,6 +112,7 @@ impl Actor for Deliberation {
             Message::Written { batch, result } => live.written(&myself, batch, result),
             Message::WriteAgain => live.write_again(&myself),
             Message::Loaded(loaded) => live.loaded(&myself, loaded)?,
+            Message::Closed(ending) => live.end(&myself, ending),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
         }
         Ok(())
@@ -101,6 +120,18 @@ impl Actor for Deliberation {
 }
 
 impl Live {
+    /// Reads the run from the journal.
+    fn load(&mut self, myself: &ActorRef<Message>, after: Duration) {
+        let (world, running, myself) = (self.world.clone(), self.running.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let loaded = load::load(&world, &running).await;
+            drop(myself.cast(Message::Loaded(loaded.map(Box::new))));
+        });
+    }
+
     fn loaded(
         &mut self,
         myself: &ActorRef<Message>,
@@ -108,11 +139,7 @@ impl Live {
     ) -> Result<(), ActorProcessingErr> {
         let Loaded { record, version, prompts } = *loaded?;
         self.prompts = prompts;
-        let run = &self.running.run;
-        let task = run.task.as_str();
-        let pen =
-            Pen::new(StreamId::deliberation(run), version, StreamId::task(&run.task), self.running.row.version, task);
-        let now = self.world.ports.clock.now();
+        let pen = Pen::new(&self.running, version, self.batch);
         let (state, first) = match (record, self.plan.clone()) {
             (Some(record), _) if record.end.is_some() => {
                 let ending = record.outcome().map(Arc::new).ok_or_else(|| failure_of(&record));
@@ -120,10 +147,9 @@ impl Live {
                 return Ok(());
             }
             (Some(record), _) => (State::with(record), Input::Resume),
-            (None, Some(plan)) => (State::begin(plan, now), Input::Begin),
-            (None, None) => {
-                let gone = format!("no council has the role {} any more", self.running.spec.role);
-                self.end(myself, Err(SystemError::Failed { class: Class::Refused, message: gone.into() }));
+            (None, Ok(plan)) => (State::begin(plan, self.world.ports.clock.now()), Input::Begin),
+            (None, Err(why)) => {
+                self.close(myself, why);
                 return Ok(());
             }
         };
@@ -132,16 +158,29 @@ impl Live {
         for input in std::mem::take(&mut self.early) {
             self.step(myself, input);
         }
+        if let Some(reason) = self.running.cancel_asked() {
+            self.step(myself, Input::CancelAsked { reason });
+        }
         Ok(())
     }
 
+    /// The run cannot begin.
+    fn close(&mut self, myself: &ActorRef<Message>, why: Failure) {
+        let (world, running, myself) = (self.world.clone(), self.running.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            let closing = Closing::Failed { class: why.class, message: why.message };
+            let ending = closing::close(&world, &running, closing).await;
+            drop(myself.cast(Message::Closed(ending)));
+        });
+    }
+
     fn step(&mut self, myself: &ActorRef<Message>, input: Input) {
+        let Some((state, _)) = &mut self.state else { return self.early.push(input) };
         let now = self.world.ports.clock.now();
         if let Input::Answered { answer, .. } = &input {
             self.world.registry.calls.note(answer.duration);
             self.world.tokens().note(now, answer.usage.total());
         }
-        let Some((state, _)) = &mut self.state else { return self.early.push(input) };
         for effect in state.step(now, input) {
             self.run(myself, effect);
         }
@@ -170,22 +209,40 @@ impl Live {
         result: Result<crate::ports::Committed, JournalError>,
     ) {
         let Some((_, pen)) = &mut self.state else { return };
-        match pen.answered(batch, result) {
-            News::Durable(events) => self.step(myself, Input::Appended { events }),
-            News::Wait => {}
-            News::Again(after) => {
-                let myself = myself.clone();
-                self.tasks.spawn(async move {
-                    tokio::time::sleep(after).await;
-                    drop(myself.cast(Message::WriteAgain));
-                });
-            }
-            News::Lost(error) => {
-                tracing::error!(run = %self.running.run, %error, "the run cannot be written any more");
-                self.withdraw();
-                self.end(myself, Err(SystemError::Unavailable(error.to_string().into())));
-            }
+        let news = pen.answered(batch, result);
+        if let Some(after) = pen.rewrite_after() {
+            let myself = myself.clone();
+            self.tasks.spawn(async move {
+                tokio::time::sleep(after).await;
+                drop(myself.cast(Message::WriteAgain));
+            });
         }
+        match news {
+            News::Durable(events) => {
+                self.overtaken = 0;
+                self.step(myself, Input::Appended { events });
+            }
+            News::Wait => {}
+            News::Overtaken if self.overtaken < MOST_OVERTAKEN => self.reload(myself),
+            News::Overtaken => self.lose(myself, "somebody else writes the same run"),
+            News::Lost(error) => self.lose(myself, &error.to_string()),
+        }
+    }
+
+    /// Somebody wrote the run meanwhile: what is durable by now decides how it goes on.
+    fn reload(&mut self, myself: &ActorRef<Message>) {
+        let after = FIRST_RELOAD * (1 << self.overtaken);
+        self.overtaken += 1;
+        tracing::warn!(run = %self.running.run, "the run was written by somebody else and is read again");
+        self.batch = self.state.take().map_or(self.batch, |(_, pen)| pen.next());
+        self.tasks.abort_all();
+        self.load(myself, after);
+    }
+
+    fn lose(&mut self, myself: &ActorRef<Message>, why: &str) {
+        tracing::error!(run = %self.running.run, why, "the run cannot be written any more");
+        self.withdraw();
+        self.end(myself, Err(SystemError::Unavailable(why.into())));
     }
 
     fn write_again(&mut self, myself: &ActorRef<Message>) {
@@ -199,11 +256,10 @@ impl Live {
         let agent = state.plan().seats[asked.seat].agent.clone();
         let reply = Reply::new(myself.clone(), asked.call.clone());
         match ask::model_call(state.record(), &self.prompts, asked) {
-            Ok(call) => {
-                if let Some(handle) = self.world.registry.agent(&self.running.spec.role, &agent) {
-                    handle.ask(call, reply);
-                }
-            }
+            Ok(call) => match self.world.registry.agent(&self.running.spec.role, &agent) {
+                Some(handle) => handle.ask(call, reply),
+                None => reply.tell(Err(Failure::new(Class::Gone, "the agent is not there"))),
+            },
             Err(error) => reply.tell(Err(Failure::new(Class::Internal, format!("the prompt cannot be made: {error}")))),
         }
     }
@@ -226,7 +282,7 @@ impl Live {
         });
     }
 
-    fn arm(&mut self, myself: &ActorRef<Message>, timer: Timer, after: std::time::Duration) {
+    fn arm(&mut self, myself: &ActorRef<Message>, timer: Timer, after: Duration) {
         let myself = myself.clone();
         let is_wave = matches!(timer, Timer::Wave(_));
         let task = self.tasks.spawn(async move {

@@ -2,7 +2,7 @@
 
 use super::prompt::{Derived, PromptError, Prompts, Texts};
 use super::record::{Record, Slot};
-use super::state::Ask;
+use super::step::Ask;
 use crate::domain::answer::Finish;
 use crate::domain::id::Stage;
 use crate::ports::{AnswerForm, ModelCall};

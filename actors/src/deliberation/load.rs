@@ -39,7 +39,7 @@ pub(crate) async fn read_ending(journal: &dyn Journal, run: &RunId) -> Result<Op
     }))
 }
 
-fn fold(events: &[Recorded]) -> Option<Record> {
+pub(super) fn fold(events: &[Recorded]) -> Option<Record> {
     let (first, rest) = events.split_first()?;
     let Event::DeliberationStarted(plan) = &first.event.event else { return None };
     let rest = rest.iter().map(|recorded| (&recorded.event.event, recorded.event.at));

@@ -1,8 +1,9 @@
 //! What a deliberation is told, and by whom.
 
 use super::actor::Loaded;
-use super::state::Input;
+use super::step::Input;
 use crate::ports::{Committed, JournalError};
+use crate::running::Ending;
 
 /// A deliberation's mailbox. Everything in it was asked for by the deliberation itself, so that the calls and appends
 /// of one run bound it; cancellation and pings come once each.
@@ -16,6 +17,8 @@ pub(crate) enum Message {
     WriteAgain,
     /// From its own reading task: the run's events so far.
     Loaded(Result<Box<Loaded>, JournalError>),
+    /// From its own closing task: the run could not begin, and its end is in the journal.
+    Closed(Ending),
     /// From the supervisor, which restarts a deliberation that does not echo in time.
     Ping { beat: u64 },
 }

@@ -12,6 +12,7 @@
 
 mod actor;
 mod ask;
+mod closing;
 mod critique;
 mod load;
 mod message;
@@ -21,8 +22,10 @@ mod ranking;
 mod record;
 mod show;
 mod state;
+mod step;
 
 pub(crate) use actor::{Arguments, Deliberation};
+pub(crate) use closing::{Closing, close};
 pub(crate) use load::read_ending;
 pub(crate) use message::Message;
-pub(crate) use state::Input;
+pub(crate) use step::Input;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{EventId, StreamId};
 use crate::ports::{Ack, Append, Batch, Committed, JournalError, Ports};
+use crate::running::Running;
 
 /// What an acknowledgement means.
 #[derive(Debug)]
@@ -18,9 +19,9 @@ pub(super) enum News {
     Durable(Vec<NewEvent>),
     /// Nothing to do now.
     Wait,
-    /// Hand in again after this time.
-    Again(Duration),
-    /// The run is not ours any more, or the journal has ended.
+    /// Somebody wrote the run meanwhile, such as the last words of an actor that died.
+    Overtaken,
+    /// The journal has ended.
     Lost(JournalError),
 }
 
@@ -40,26 +41,34 @@ pub(super) struct Pen {
     correlation: Arc<str>,
     cause: Option<EventId>,
     version: u64,
+    /// The number of its first batch: earlier ones belong to the pen before it.
+    first: u64,
     next: u64,
     pages: VecDeque<Page>,
     /// Handed in and not answered.
     out: usize,
     stalled: Option<Duration>,
+    /// Somebody will call for the rewrite.
+    rewriting: bool,
 }
 
 impl Pen {
-    pub(super) fn new(stream: StreamId, version: u64, task_stream: StreamId, task_version: u64, task: &str) -> Self {
+    /// Writes the run's stream from `version` on. `first` numbers its first batch.
+    pub(super) fn new(running: &Running, version: u64, first: u64) -> Self {
+        let task = &running.run.task;
         Self {
-            stream,
-            task_stream,
-            task_version,
-            correlation: task.into(),
+            stream: StreamId::deliberation(&running.run),
+            task_stream: StreamId::task(task),
+            task_version: running.row.version,
+            correlation: task.as_str().into(),
             cause: None,
             version,
-            next: 0,
+            first,
+            next: first,
             pages: VecDeque::new(),
             out: 0,
             stalled: None,
+            rewriting: false,
         }
     }
 
@@ -86,6 +95,7 @@ impl Pen {
     /// Hands in again everything that is not durable.
     pub(super) fn rewrite(&mut self, ports: &Ports, ack: impl Fn(u64) -> Ack) {
         self.stalled = None;
+        self.rewriting = false;
         self.out += self.pages.len();
         for page in &self.pages {
             ports.journal.submit(self.batch(page), ack(page.number));
@@ -93,6 +103,9 @@ impl Pen {
     }
 
     pub(super) fn answered(&mut self, number: u64, result: Result<Committed, JournalError>) -> News {
+        if number < self.first {
+            return News::Wait;
+        }
         self.out -= 1;
         match result {
             Ok(_) if self.pages.front().is_some_and(|page| page.number == number) => {
@@ -101,18 +114,24 @@ impl Pen {
             Ok(_) => News::Wait,
             Err(JournalError::Busy { retry_after }) => {
                 self.stalled.get_or_insert(retry_after);
-                self.when_all_are_back()
+                News::Wait
             }
-            Err(JournalError::Conflict { .. }) if self.stalled.is_some() => self.when_all_are_back(),
+            Err(JournalError::Conflict { .. }) if self.stalled.is_some() => News::Wait,
+            Err(JournalError::Conflict { .. }) => News::Overtaken,
             Err(error) => News::Lost(error),
         }
     }
 
-    fn when_all_are_back(&self) -> News {
-        match self.stalled {
-            Some(after) if self.out == 0 => News::Again(after),
-            _ => News::Wait,
-        }
+    /// When to hand in again what was refused: told once, when all that is on its way has come back.
+    pub(super) fn rewrite_after(&mut self) -> Option<Duration> {
+        let after = self.stalled.filter(|_| self.out == 0 && !self.rewriting)?;
+        self.rewriting = true;
+        Some(after)
+    }
+
+    /// The number of the next batch.
+    pub(super) fn next(&self) -> u64 {
+        self.next
     }
 
     fn stamp(&mut self, ports: &Ports, event: Event) -> NewEvent {

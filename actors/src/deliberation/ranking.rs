@@ -34,7 +34,7 @@ pub(super) fn verdict(record: &Record, reports: Vec<Arc<CheckReport>>, stop: Sto
         calls: record.calls,
         attempts: record.attempts,
         usage: record.usage,
-        waves: record.waves.clone(),
+        waves: record.wave_times(),
         duration: record.running + now.since(record.last_at),
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum Slot {
 }
 
 /// What one seat has written so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SeatRecord {
     /// The proposal and its revisions, oldest first.
     pub(super) texts: Vec<Arc<str>>,
@@ -43,7 +43,7 @@ pub(super) struct SeatRecord {
 }
 
 /// How it ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum End {
     Verdict(Arc<Verdict>),
     Failed { class: Class, message: Arc<str> },
@@ -59,7 +59,7 @@ pub(super) enum Next {
     Nothing,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Record {
     pub(super) plan: Arc<Plan>,
     pub(super) seats: Vec<SeatRecord>,
@@ -69,8 +69,10 @@ pub(super) struct Record {
     pub(super) waves: Vec<WaveTime>,
     pub(super) calls: u32,
     pub(super) attempts: u32,
-    /// HTTP requests and asks beyond one for each seat and wave.
-    pub(super) extra: u32,
+    /// HTTP requests beyond one for each seat and wave.
+    extra: u32,
+    /// How many of those each seat may spend in the current wave.
+    allowance: u32,
     pub(super) usage: Usage,
     /// Time at work, without the time between a crash and its resume.
     pub(super) running: Duration,
@@ -84,7 +86,7 @@ impl Record {
     /// A run that just began: everybody is asked for a proposal.
     pub(super) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
         let seats = plan.seats.len();
-        Self {
+        let mut record = Self {
             plan,
             seats: vec![SeatRecord::default(); seats],
             wave: Wave { stage: Stage::Propose, round: 0 },
@@ -94,19 +96,22 @@ impl Record {
             calls: 0,
             attempts: 0,
             extra: 0,
+            allowance: 0,
             usage: Usage::default(),
             running: Duration::ZERO,
             wave_started_at: at,
             last_at: at,
             end: None,
             finished: 0,
-        }
+        };
+        record.allowance = record.allowance_now();
+        record
     }
 
     /// Takes in one durable event of this run.
     pub(super) fn apply(&mut self, event: &Event, at: Timestamp) {
         if matches!(event, Event::DeliberationResumed {}) {
-            self.wave_started_at = at;
+            self.wave_started_at = Timestamp(at.0.saturating_sub(self.wave_time().as_millis() as u64));
         } else {
             self.running += at.since(self.last_at);
         }
@@ -127,10 +132,11 @@ impl Record {
     fn answered(&mut self, call: &CallId, answer: &Answer, at: Timestamp) {
         self.calls += 1;
         self.attempts += answer.attempts;
-        self.extra += answer.attempts.saturating_sub(1) + u32::from(call.ask > 1);
+        self.extra += beyond_one(call, answer.attempts);
         self.usage += answer.usage;
         let Some(seat) = self.open_seat(call) else { return };
-        if call.ask < MOST_ASKS && self.worth_asking_again(answer) && self.may_start_another() {
+        let again = call.ask < MOST_ASKS && self.worth_asking_again(answer);
+        if again && self.may_spend(call, answer.attempts) {
             self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(answer.clone()) };
             return;
         }
@@ -139,7 +145,7 @@ impl Record {
 
     fn failed(&mut self, call: &CallId, failure: &Failure, at: Timestamp) {
         self.attempts += failure.attempts;
-        self.extra += failure.attempts.saturating_sub(1) + u32::from(call.ask > 1);
+        self.extra += beyond_one(call, failure.attempts);
         let Some(seat) = self.open_seat(call) else { return };
         match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
             Slot::Open { kept: Some(answer), .. } => self.take(seat, &answer, at),
@@ -212,20 +218,37 @@ impl Record {
         (0..self.slots.len()).filter(|&seat| matches!(self.slots[seat], Slot::Open { .. }))
     }
 
-    /// Three times the calls of a run in which nothing goes wrong, retries of all levels together.
-    fn spare_calls(&self) -> u32 {
+    /// The calls that the current wave waits for, in seat order.
+    pub(super) fn open_calls(&self) -> Vec<CallId> {
+        let call = |(seat, slot): (usize, &Slot)| match slot {
+            Slot::Open { ask, .. } => {
+                let (run, agent) = (self.plan.run.clone(), self.plan.seats[seat].agent.clone());
+                Some(CallId { run, wave: self.wave, agent, ask: *ask })
+            }
+            Slot::Out | Slot::Done | Slot::Missing => None,
+        };
+        self.slots.iter().enumerate().filter_map(call).collect()
+    }
+
+    /// Three times the calls of a run in which nothing goes wrong, retries of all levels together: what is left of the
+    /// two thirds that are for trouble, shared by the seats of the current wave.
+    fn allowance_now(&self) -> u32 {
         let nominal = self.plan.seats.len() as u32 * (1 + 2 * u32::from(self.plan.rounds));
-        (2 * nominal).saturating_sub(self.extra)
+        (2 * nominal).saturating_sub(self.extra) / self.open_seats().count().max(1) as u32
     }
 
-    pub(super) fn may_start_another(&self) -> bool {
-        self.spare_calls() > 0 && !self.budget_spent()
+    /// Whether another request may follow `spent` ones of this call.
+    pub(super) fn may_spend(&self, call: &CallId, spent: u32) -> bool {
+        self.requests_left(call, spent) > 0 && !self.budget_spent()
     }
 
-    /// How many HTTP requests each of the open calls may take, so that all together stay within the limit.
-    pub(super) fn attempts_each(&self, most: u32) -> u32 {
-        let open = self.open_seats().count().max(1) as u32;
-        1 + (self.spare_calls() / open).min(most.saturating_sub(1))
+    /// How many HTTP requests a call may still take after `spent` ones.
+    pub(super) fn requests_left(&self, call: &CallId, spent: u32) -> u32 {
+        let earlier = self.open_seat(call).map_or(0, |seat| match &self.slots[seat] {
+            Slot::Open { kept: Some(answer), .. } => answer.attempts.max(1),
+            Slot::Open { kept: None, .. } | Slot::Out | Slot::Done | Slot::Missing => 0,
+        });
+        (1 + self.allowance).saturating_sub(earlier + spent)
     }
 
     fn budget_spent(&self) -> bool {
@@ -257,28 +280,34 @@ impl Record {
     }
 
     /// Opens the next wave. Nobody revises without a review of this round.
-    pub(super) fn enter(&mut self, wave: Wave, at: Timestamp) {
-        self.leave(at);
+    fn enter(&mut self, wave: Wave) {
+        self.waves = self.wave_times();
         self.wave = wave;
-        self.wave_started_at = at;
+        self.wave_started_at = self.last_at;
         for (slot, seat) in self.slots.iter_mut().zip(&self.seats) {
             let takes_part = !seat.texts.is_empty()
                 && (wave.stage != Stage::Revise || seat.review.as_ref().is_some_and(|(round, _)| *round == wave.round));
             *slot = if takes_part { Slot::Open { ask: 1, kept: None } } else { Slot::Out };
         }
+        self.allowance = self.allowance_now();
     }
 
-    /// Notes how long the current wave took.
-    pub(super) fn leave(&mut self, at: Timestamp) {
-        self.waves.push(WaveTime { wave: self.wave, duration: at.since(self.wave_started_at) });
+    /// How long each wave took, the current one up to its last event.
+    pub(super) fn wave_times(&self) -> Vec<WaveTime> {
+        let current = WaveTime { wave: self.wave, duration: self.wave_time() };
+        self.waves.iter().cloned().chain([current]).collect()
     }
 
-    /// Goes through settled waves until one is open, as a fold does; the live actor takes the same steps.
-    pub(super) fn advance(&mut self, at: Timestamp) -> Next {
+    fn wave_time(&self) -> Duration {
+        self.last_at.since(self.wave_started_at)
+    }
+
+    /// Goes on to the next wave that asks anybody, if the current one is settled and there is one.
+    pub(super) fn advance(&mut self) -> Next {
         loop {
             let next = self.next();
             let Next::Wave(wave) = next else { return next };
-            self.enter(wave, at);
+            self.enter(wave);
             if !self.is_settled() {
                 return next;
             }
@@ -293,10 +322,10 @@ impl Record {
     ) -> Self {
         let mut record = Self::new(plan, at);
         for (event, at) in events {
-            if record.end.is_none() && record.is_settled() && needs_open_wave(event) {
-                record.advance(record.last_at);
-            }
             record.apply(event, at);
+            if record.end.is_none() && record.is_settled() {
+                record.advance();
+            }
         }
         record
     }
@@ -334,13 +363,7 @@ impl Record {
     }
 }
 
-/// Such an event belongs to a wave; the one before it must have been left.
-fn needs_open_wave(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::CallAnswered { .. }
-            | Event::CallFailed { .. }
-            | Event::WaveClosed { .. }
-            | Event::DeliberationResumed {}
-    )
+/// What a call costs beyond the one request that every seat has in every wave.
+fn beyond_one(call: &CallId, attempts: u32) -> u32 {
+    attempts.max(1) - u32::from(call.ask == 1)
 }

@@ -43,10 +43,15 @@ fn update(record: &Record, at: Timestamp, phase: Phase, step: impl Into<Arc<str>
 }
 
 /// A wave begins.
-pub(super) fn wave(record: &Record, now: Timestamp) -> Update {
+pub(super) fn wave(record: &Record) -> Update {
     let open = record.open_seats().count();
     let wave = record.wave;
-    update(record, now, phase(wave.stage), format!("{wave}: {open} of {} agents asked", record.plan.seats.len()))
+    update(
+        record,
+        record.last_at,
+        phase(wave.stage),
+        format!("{wave}: {open} of {} agents asked", record.plan.seats.len()),
+    )
 }
 
 /// An agent answered, or its seat is missing; `None` for events of no wave.
@@ -70,13 +75,13 @@ fn partial(record: &Record, agent: &AgentId) -> Option<Arc<Partial>> {
 }
 
 /// Taken up again after a crash: what is durable is not asked for again.
-pub(super) fn resumed(record: &Record, now: Timestamp) -> Update {
+pub(super) fn resumed(record: &Record) -> Update {
     let step = format!("resumed at {} with {} finished calls", record.wave, record.calls);
-    update(record, now, phase(record.wave.stage), step)
+    update(record, record.last_at, phase(record.wave.stage), step)
 }
 
-pub(super) fn scoring(record: &Record, now: Timestamp) -> Update {
-    update(record, now, Phase::Scoring, "checks run")
+pub(super) fn scoring(record: &Record) -> Update {
+    update(record, record.last_at, Phase::Scoring, "checks run")
 }
 
 pub(super) fn failed(record: &Record, why: &str) -> Update {

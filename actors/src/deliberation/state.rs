@@ -3,101 +3,25 @@
 //! Outcomes of one wave decide nothing alone: each is appended as it comes, and the wave ends when all are durable.
 //! While a decision is being written, further inputs wait; a decision waits until earlier outcomes are durable.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::record::{End, Next, Record, Slot};
+use super::record::{End, Next, Record};
+use super::step::{Ask, Effect, Input, Timer};
 use super::{ranking, show};
 use crate::domain::answer::{Answer, Class, Failure};
 use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
-use crate::domain::id::{CallId, Stage, Timestamp, Wave};
-use crate::domain::verdict::{MissingSeat, Outcome, StopReason};
+use crate::domain::id::{CallId, Stage, Timestamp};
+use crate::domain::verdict::{MissingSeat, StopReason};
 use crate::error::SystemError;
-use crate::progress::Update;
 
 /// HTTP requests of one call: the first and three retries.
 const MOST_ATTEMPTS: u32 = 4;
 /// How often a seat is asked again whose agent was restarting or full, and the first wait, which doubles.
 const MOST_REPEATS: u32 = 5;
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
-
-/// What happened.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Nothing of this run is in the journal yet.
-    Begin,
-    /// The record was folded from the journal.
-    Resume,
-    Answered {
-        call: CallId,
-        answer: Answer,
-    },
-    Failed {
-        call: CallId,
-        failure: Failure,
-    },
-    /// The oldest append is durable.
-    Appended {
-        events: Vec<NewEvent>,
-    },
-    /// The current wave has had its time.
-    WaveTimeUp {
-        wave: Wave,
-    },
-    /// The deliberation has had its time.
-    TimeUp,
-    /// The wait before a repeated ask is over.
-    RepeatDue {
-        call: CallId,
-    },
-    /// One report per proposal, in seat order.
-    Checked {
-        reports: Vec<CheckReport>,
-    },
-    CancelAsked {
-        reason: Arc<str>,
-    },
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Append to the run's stream; `task` goes to the task's stream in the same batch.
-    Append {
-        events: Vec<Event>,
-        task: Option<Event>,
-    },
-    Ask(Ask),
-    /// Drop all calls in flight, so that their connections close.
-    Withdraw,
-    Check {
-        texts: Vec<Arc<str>>,
-    },
-    Arm {
-        timer: Timer,
-        after: Duration,
-    },
-    Show(Update),
-    /// The run is over and durable.
-    End(Result<Arc<Outcome>, SystemError>),
-}
-
-/// One call to make; the actor renders its prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    pub(crate) seat: usize,
-    pub(crate) call: CallId,
-    pub(crate) most_attempts: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {
-    Whole,
-    Wave(Wave),
-    Repeat(CallId),
-}
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -111,7 +35,17 @@ pub(crate) struct State {
     out_of_time: bool,
     /// The texts are with the checks; what the verdict will say of the stop.
     scoring: Option<StopReason>,
-    repeats: BTreeMap<CallId, u32>,
+    repeats: BTreeMap<CallId, Repeats>,
+    /// Calls of the current wave whose outcome is on its way to the journal, or there.
+    noted: BTreeSet<CallId>,
+}
+
+/// A call that is made again because nobody answered it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Repeats {
+    count: u32,
+    /// HTTP requests that may have been spent before.
+    spent: u32,
 }
 
 impl State {
@@ -128,6 +62,7 @@ impl State {
             out_of_time: false,
             scoring: None,
             repeats: BTreeMap::new(),
+            noted: BTreeSet::new(),
         }
     }
 
@@ -168,17 +103,17 @@ impl State {
         }
         match input {
             Input::Begin => self.decide(vec![Event::DeliberationStarted(self.record.plan.clone())], None, effects),
-            Input::Resume => self.resume(now, effects),
+            Input::Resume => self.resume(effects),
             Input::Answered { call, answer } => self.answered(call, answer, effects),
             Input::Failed { call, failure } => self.failed(call, failure, effects),
-            Input::Appended { events } => self.appended(now, events, effects),
+            Input::Appended { events } => self.appended(events, effects),
             Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
             Input::WaveTimeUp { .. } => {}
             Input::TimeUp => {
                 self.out_of_time = true;
                 self.close_wave(effects);
             }
-            Input::RepeatDue { call } => self.repeat(&call, effects),
+            Input::RepeatDue { call } => self.ask(call, effects),
             Input::Checked { reports } => self.checked(now, reports, effects),
             Input::CancelAsked { reason } => self.cancel(reason, effects),
         }
@@ -195,49 +130,68 @@ impl State {
         effects.push(Effect::Append { events, task });
     }
 
-    fn answered(&mut self, call: CallId, answer: Answer, effects: &mut Vec<Effect>) {
-        if self.record.open_seat(&call).is_some() {
+    fn answered(&mut self, call: CallId, mut answer: Answer, effects: &mut Vec<Effect>) {
+        if self.is_awaited(&call) {
+            answer.attempts = answer.attempts.max(1) + self.spent(&call);
+            self.noted.insert(call.clone());
             self.note(Event::CallAnswered { call, answer }, effects);
         }
     }
 
-    fn failed(&mut self, call: CallId, failure: Failure, effects: &mut Vec<Effect>) {
-        if self.record.open_seat(&call).is_none() {
+    fn failed(&mut self, call: CallId, mut failure: Failure, effects: &mut Vec<Effect>) {
+        if !self.is_awaited(&call) {
             return;
         }
+        let spent = self.spent(&call) + failure.attempts;
+        let unheard = matches!(failure.class, Class::Gone | Class::Busy);
         let repeats = self.repeats.entry(call.clone()).or_default();
-        if matches!(failure.class, Class::Gone | Class::Busy) && *repeats < MOST_REPEATS {
-            let after = failure.retry_after.unwrap_or(FIRST_REPEAT * (1 << *repeats));
-            *repeats += 1;
+        repeats.spent = spent;
+        if unheard && repeats.count < MOST_REPEATS && self.record.may_spend(&call, spent) {
+            let after = failure.retry_after.unwrap_or(FIRST_REPEAT * (1 << repeats.count));
+            repeats.count += 1;
             effects.push(Effect::Arm { timer: Timer::Repeat(call), after });
             return;
         }
+        failure.attempts = spent;
+        self.noted.insert(call.clone());
         self.note(Event::CallFailed { call, failure }, effects);
     }
 
-    fn repeat(&self, call: &CallId, effects: &mut Vec<Effect>) {
-        if let Some(seat) = self.record.open_seat(call) {
-            let most_attempts = self.record.attempts_each(MOST_ATTEMPTS);
-            effects.push(Effect::Ask(Ask { seat, call: call.clone(), most_attempts }));
-        }
+    /// Whether the outcome of this call is still of use.
+    fn is_awaited(&self, call: &CallId) -> bool {
+        self.record.open_seat(call).is_some() && !self.noted.contains(call)
     }
 
-    fn appended(&mut self, now: Timestamp, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
+    fn spent(&self, call: &CallId) -> u32 {
+        self.repeats.get(call).map_or(0, |repeats| repeats.spent)
+    }
+
+    fn ask(&self, call: CallId, effects: &mut Vec<Effect>) {
+        let Some(seat) = self.record.open_seat(&call).filter(|_| self.is_awaited(&call)) else { return };
+        let most_attempts = self.record.requests_left(&call, self.spent(&call)).clamp(1, MOST_ATTEMPTS);
+        effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
+    }
+
+    fn appended(&mut self, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
         self.pending -= 1;
         if self.pending == 0 {
             self.deciding = false;
         }
         for new in events {
             if matches!(new.event, Event::DeliberationStarted(_)) {
+                self.record = Record::new(self.record.plan.clone(), new.at);
                 effects.push(Effect::Arm { timer: Timer::Whole, after: self.record.plan.deadline });
-                self.enter_wave(effects, now);
+                self.enter_wave(effects);
                 continue;
             }
             self.record.apply(&new.event, new.at);
             self.after(&new, effects);
+            if matches!(new.event, Event::DeliberationResumed {}) && !self.record.is_settled() {
+                self.enter_wave(effects);
+            }
         }
         if self.record.end.is_none() && self.pending == 0 && self.scoring.is_none() && self.record.is_settled() {
-            self.advance(now, effects);
+            self.advance(effects);
         }
     }
 
@@ -267,55 +221,47 @@ impl State {
 
     /// The answer was cut off or broke its form, and the seat is open again.
     fn ask_again(&self, answered: &CallId, effects: &mut Vec<Effect>) {
-        let again = CallId { ask: answered.ask + 1, ..answered.clone() };
-        if self.record.open_seat(&again).is_some() {
-            self.repeat(&again, effects);
-        }
+        self.ask(CallId { ask: answered.ask + 1, ..answered.clone() }, effects);
     }
 
-    fn resume(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// Calls of the actor before this one may still run: they would tell nobody. What it wrote last may still be on its
+    /// way to the disk: nothing is asked before the own first event is behind it.
+    fn resume(&mut self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Withdraw);
         let plan = &self.record.plan;
         let left = plan.deadline.saturating_sub(self.record.running);
         let at_least = plan.call_timeout.min(plan.deadline);
         effects.push(Effect::Arm { timer: Timer::Whole, after: left.max(at_least) });
-        effects.push(Effect::Show(show::resumed(&self.record, now)));
-        self.note(Event::DeliberationResumed {}, effects);
-        if !self.record.is_settled() {
-            self.enter_wave(effects, now);
-        }
+        effects.push(Effect::Show(show::resumed(&self.record)));
+        self.decide(vec![Event::DeliberationResumed {}], None, effects);
     }
 
-    fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
         let next = match self.record.next() {
-            Next::Wave(_) if self.out_of_time => Next::Score(StopReason::Deadline),
-            Next::Wave(_) => self.record.advance(now),
+            Next::Wave(_) | Next::Score(_) if self.out_of_time => Next::Score(StopReason::Deadline),
+            Next::Wave(_) => self.record.advance(),
             next => next,
         };
         match next {
-            Next::Wave(_) => self.enter_wave(effects, now),
-            Next::Score(stop) => self.score(stop, now, effects),
+            Next::Wave(_) => self.enter_wave(effects),
+            Next::Score(stop) => self.score(stop, effects),
             Next::Nothing => self.fail(effects),
         }
     }
 
     /// Asks every open seat of the current wave.
-    fn enter_wave(&self, effects: &mut Vec<Effect>, now: Timestamp) {
+    fn enter_wave(&mut self, effects: &mut Vec<Effect>) {
+        self.repeats.clear();
+        self.noted.clear();
         let record = &self.record;
         let left = record.plan.deadline.saturating_sub(record.running);
         let stage = (left / record.waves_left()).max(record.plan.call_timeout);
         if stage < left {
             effects.push(Effect::Arm { timer: Timer::Wave(record.wave), after: stage });
         }
-        effects.push(Effect::Show(show::wave(record, now)));
-        let most_attempts = record.attempts_each(MOST_ATTEMPTS);
-        for seat in record.open_seats() {
-            let ask = match &record.slots[seat] {
-                Slot::Open { ask, .. } => *ask,
-                Slot::Out | Slot::Done | Slot::Missing => continue,
-            };
-            let agent = record.plan.seats[seat].agent.clone();
-            let call = CallId { run: record.plan.run.clone(), wave: record.wave, agent, ask };
-            effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
+        effects.push(Effect::Show(show::wave(record)));
+        for call in record.open_calls() {
+            self.ask(call, effects);
         }
     }
 
@@ -340,10 +286,9 @@ impl State {
         self.decide(vec![Event::WaveClosed { wave, missing }], None, effects);
     }
 
-    fn score(&mut self, stop: StopReason, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.record.leave(now);
+    fn score(&mut self, stop: StopReason, effects: &mut Vec<Effect>) {
         self.scoring = Some(stop);
-        effects.push(Effect::Show(show::scoring(&self.record, now)));
+        effects.push(Effect::Show(show::scoring(&self.record)));
         let texts = self.record.seats.iter().filter_map(|seat| seat.texts.last().cloned());
         effects.push(Effect::Check { texts: texts.collect() });
     }

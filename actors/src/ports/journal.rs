@@ -216,6 +216,16 @@ pub trait Journal: Send + Sync + 'static {
     }
 }
 
+/// Writes a batch, and waits for room as often as it takes.
+pub(crate) async fn commit_patiently(journal: &dyn Journal, batch: Batch) -> Result<Committed, JournalError> {
+    loop {
+        match journal.commit(batch.clone()).await {
+            Err(JournalError::Busy { retry_after }) => tokio::time::sleep(retry_after).await,
+            told => return told,
+        }
+    }
+}
+
 /// Events of one stream read at once.
 const PAGE: usize = 512;
 

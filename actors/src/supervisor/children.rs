@@ -75,6 +75,8 @@ impl Child {
         if let Some(cell) = self.cell.take() {
             cell.stop(None);
         }
+        #[cfg(feature = "testing")]
+        world.registry.cells.remove(&self.name);
         world.registry.tree.remove(&self.name);
     }
 
@@ -84,7 +86,7 @@ impl Child {
         let missed = self.beat.saturating_sub(self.heartbeat.load(Ordering::Relaxed));
         self.beat += 1;
         match self.killed {
-            Some(at) if self.beat > at + 1 => {
+            Some(at) if self.beat > at => {
                 world.fault.send_replace(Some(Fault::Stuck { actor: self.name.clone().into() }));
             }
             Some(_) => {}

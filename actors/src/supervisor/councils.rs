@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::children::{Child, exit_of, later};
-use super::deliberations::end_in_journal;
+use super::parking;
 use super::policy::{Policy, Verdict};
+use super::recovery::{Recovered, recover};
 use super::role::{self, Message as RoleMessage, RoleSupervisor};
+use crate::census::Presence;
 use crate::council;
-use crate::domain::answer::Class;
 use crate::domain::council::{Council, MAX_COUNCILS, Seat};
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{Role, StreamId};
 use crate::error::SystemError;
-use crate::ports::{Batch, JournalError, Recovery, TaskRow, whole_stream};
+use crate::ports::{Batch, JournalError};
 use crate::running::Running;
 use crate::world::{CouncilEntry, World};
 
@@ -28,6 +30,10 @@ pub(crate) struct Councils;
 pub(crate) enum Message {
     /// From its own reading task, once.
     Recovered(Result<Box<Recovered>, JournalError>),
+    /// From its own admitting task: a run that was open before the start has its permit.
+    Admitted {
+        running: Arc<Running>,
+    },
     /// From the system. Told when the council is durable and at work.
     Create {
         council: Box<Council>,
@@ -39,21 +45,20 @@ pub(crate) enum Message {
         version: Result<u64, SystemError>,
         reply: council::Reply,
     },
+    /// From the system: a role goes back to work after a meltdown.
+    Resume {
+        role: Role,
+        reply: oneshot::Sender<Result<(), SystemError>>,
+    },
+    /// From its own timer.
     Restart {
         role: Role,
     },
     Tick,
+    /// From the root.
     Ping {
         beat: u64,
     },
-}
-
-/// What was open or standing when the daemon ended.
-#[derive(Debug)]
-pub(crate) struct Recovered {
-    recovery: Recovery,
-    /// With the seats that its run began with, where it had begun.
-    open: Vec<(Arc<Running>, Vec<Seat>)>,
 }
 
 pub(crate) struct Arguments {
@@ -72,7 +77,10 @@ pub(crate) struct Live {
     roles: BTreeMap<Role, Member>,
     /// Roles whose creation is being written.
     creating: Vec<Role>,
+    /// All councils are known: before that, one that is to be created may be there.
+    is_ready: bool,
     tasks: JoinSet<()>,
+    _presence: Presence,
 }
 
 impl Actor for Councils {
@@ -89,7 +97,9 @@ impl Actor for Councils {
             let recovered = recover(&reading).await;
             drop(myself.cast(Message::Recovered(recovered.map(Box::new))));
         });
-        Ok(Live { world, heartbeat, roles: BTreeMap::new(), creating: Vec::new(), tasks })
+        let _presence = world.census.enter();
+        let (roles, creating) = (BTreeMap::new(), Vec::new());
+        Ok(Live { world, heartbeat, roles, creating, is_ready: false, tasks, _presence })
     }
 
     async fn handle(
@@ -103,7 +113,9 @@ impl Actor for Councils {
             Message::Recovered(recovered) => live.recovered(&myself, *recovered?).await?,
             Message::Create { council, reply } => live.create(&myself, council, reply),
             Message::Created { council, version, reply } => live.created(&myself, *council, version, reply).await?,
-            Message::Restart { role } => drop(live.role(&myself, &role).await?),
+            Message::Admitted { running } => live.begin(running),
+            Message::Resume { role, reply } => live.resume(&myself, &role, reply).await?,
+            Message::Restart { role } => live.revive(&myself, &role).await?,
             Message::Tick => live.tick(),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
         }
@@ -152,63 +164,115 @@ impl Live {
         let (actor, _) = Actor::spawn_linked(None, RoleSupervisor, arguments, myself.get_cell()).await?;
         member.child.lives(&world, actor.get_cell());
         member.actor = Some(actor.clone());
-        let standing = world.registry.councils.get_mut(role).map(|mut entry| {
-            entry.supervisor = actor.clone();
-            entry.council.clone()
-        });
-        if let Some(council) = standing {
-            let adopt =
-                RoleMessage::Adopt { seats: council.seats.clone(), council: true, parked: council.parked.is_some() };
-            drop(actor.cast(adopt));
-        }
         Ok(actor)
     }
 
-    async fn recovered(&mut self, myself: &ActorRef<Message>, recovered: Recovered) -> Result<(), ActorProcessingErr> {
-        let Recovered { recovery, open } = recovered;
-        for (council, version) in recovery.councils {
-            self.adopt(myself, council, version).await?;
+    /// Gives a role its supervisor back.
+    async fn revive(&mut self, myself: &ActorRef<Message>, role: &Role) -> Result<(), ActorProcessingErr> {
+        let supervisor = self.role(myself, role).await?;
+        let standing = self.world.registry.councils.get_mut(role).map(|mut entry| {
+            entry.supervisor = supervisor.clone();
+            entry.council.seats.clone()
+        });
+        drop(supervisor.cast(match standing {
+            Some(seats) => RoleMessage::Adopt { seats, parked: false, adopted: mpsc::channel(1).0 },
+            None => RoleMessage::Keep { seats: Vec::new() },
+        }));
+        Ok(())
+    }
+
+    async fn resume(
+        &mut self,
+        myself: &ActorRef<Message>,
+        role: &Role,
+        reply: oneshot::Sender<Result<(), SystemError>>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Some(member) = self.roles.get_mut(role).filter(|member| member.actor.is_none()) {
+            member.child.deaths.forgive();
+            self.revive(myself, role).await?;
         }
-        for (role, kind, count, total) in recovery.finished {
-            let mut counts = self.world.registry.counts.entry((role, kind)).or_default();
-            (counts.completed, counts.total) = (count, total);
+        if let Some(supervisor) = self.roles.get(role).and_then(|member| member.actor.as_ref()) {
+            drop(supervisor.cast(RoleMessage::Resume { reply }));
+        }
+        Ok(())
+    }
+
+    async fn recovered(&mut self, myself: &ActorRef<Message>, recovered: Recovered) -> Result<(), ActorProcessingErr> {
+        let Recovered { first, recovery, open } = recovered;
+        let (adopted, all_adopted) = mpsc::channel(1);
+        for (council, version) in recovery.councils {
+            let parked = first && council.parked.is_some();
+            self.adopt(myself, council, version, parked, adopted.clone()).await?;
+        }
+        drop(adopted);
+        if first {
+            for (role, kind, count, total) in recovery.finished {
+                let mut counts = self.world.registry.counts.entry((role, kind)).or_default();
+                (counts.completed, counts.total) = (count, total);
+            }
+        }
+        for (running, _) in &open {
+            self.world.registry.running.entry(running.run.task.clone()).or_insert_with(|| running.clone());
         }
         for (running, seats) in &open {
             let role = &running.spec.role;
             let supervisor = self.role(myself, role).await?;
             let standing = self.world.registry.councils.get(role).map(|entry| entry.council.clone());
-            let left: Vec<_> = seats
-                .iter()
-                .filter(|seat| standing.as_ref().is_none_or(|council| council.seat(&seat.agent).is_none()))
-                .filter(|seat| self.world.registry.agent(role, &seat.agent).is_none())
-                .cloned()
-                .collect();
+            let has_left = |seat: &&Seat| standing.as_ref().is_none_or(|council| council.seat(&seat.agent).is_none());
+            let left: Vec<_> = seats.iter().filter(has_left).cloned().collect();
             if !left.is_empty() {
-                drop(supervisor.cast(RoleMessage::Adopt { seats: left, council: false, parked: false }));
+                drop(supervisor.cast(RoleMessage::Keep { seats: left }));
             }
-            self.world.registry.running.insert(running.run.task.clone(), running.clone());
         }
-        self.admit_in_turn(open.into_iter().map(|(running, _)| running).collect());
-        self.world.recovered.send_replace(true);
+        self.admit_in_turn(myself, open.into_iter().map(|(running, _)| running).collect());
+        self.is_ready = true;
+        let world = self.world.clone();
+        self.after(all_adopted, move || world.recovered.send_modify(|done| *done = true));
         Ok(())
     }
 
     /// Work that was admitted before comes before all new work, and waits for permits if there are too few.
-    fn admit_in_turn(&mut self, open: Vec<Arc<Running>>) {
+    fn admit_in_turn(&mut self, myself: &ActorRef<Message>, open: Vec<Arc<Running>>) {
         let world = self.world.clone();
-        let supervisors: BTreeMap<_, _> =
-            self.roles.iter().filter_map(|(role, member)| Some((role.clone(), member.actor.clone()?))).collect();
-        self.tasks.spawn(async move {
-            for running in open {
-                if !running.is_admitted() {
-                    let Some(permit) = world.gate.admit_again().await else { return };
-                    running.hold(permit);
-                }
-                if let Some(supervisor) = supervisors.get(&running.spec.role) {
-                    drop(supervisor.cast(RoleMessage::Start { running }));
+        let mut waiting = Vec::new();
+        for running in open {
+            if !running.is_admitted() {
+                match world.gate.try_admit_again().filter(|_| waiting.is_empty()) {
+                    Some(permit) => running.hold(permit),
+                    None => {
+                        waiting.push((running, world.gate.queue()));
+                        continue;
+                    }
                 }
             }
+            self.begin(running);
+        }
+        let myself = myself.clone();
+        self.tasks.spawn(async move {
+            for (running, turn) in waiting.into_iter().filter(|(running, _)| !running.has_ended()) {
+                let Some(permit) = world.gate.admit_again(turn).await else { return };
+                if world.is_draining() {
+                    return;
+                }
+                running.hold(permit);
+                drop(myself.cast(Message::Admitted { running }));
+            }
         });
+    }
+
+    /// Does something once all councils that hold the other end are at work.
+    fn after(&mut self, mut adopted: mpsc::Receiver<()>, then: impl FnOnce() + Send + 'static) {
+        self.tasks.spawn(async move {
+            while adopted.recv().await.is_some() {}
+            then();
+        });
+    }
+
+    /// A supervisor that is just restarting finds the run by itself.
+    fn begin(&self, running: Arc<Running>) {
+        if let Some(supervisor) = self.roles.get(&running.spec.role).and_then(|member| member.actor.as_ref()) {
+            drop(supervisor.cast(RoleMessage::Start { running }));
+        }
     }
 
     async fn adopt(
@@ -216,24 +280,24 @@ impl Live {
         myself: &ActorRef<Message>,
         council: Council,
         version: u64,
+        parked: bool,
+        adopted: mpsc::Sender<()>,
     ) -> Result<(), ActorProcessingErr> {
         let role = council.role.clone();
-        let known = self.roles.get(&role).and_then(|member| member.actor.clone());
-        let supervisor = match known {
-            Some(supervisor) => supervisor,
-            None => self.role(myself, &role).await?,
-        };
-        let (seats, parked) = (council.seats.clone(), council.parked.is_some());
+        let supervisor = self.role(myself, &role).await?;
+        let seats = council.seats.clone();
         let council = Arc::new(council);
         let entry = CouncilEntry { council, version, actor: None, supervisor: supervisor.clone() };
         self.world.registry.councils.insert(role, entry);
-        drop(supervisor.cast(RoleMessage::Adopt { seats, council: true, parked }));
+        drop(supervisor.cast(RoleMessage::Adopt { seats, parked, adopted }));
         Ok(())
     }
 
     fn create(&mut self, myself: &ActorRef<Message>, council: Box<Council>, reply: council::Reply) {
         let role = council.role.clone();
-        let refusal = if self.world.registry.councils.contains_key(&role) || self.creating.contains(&role) {
+        let refusal = if !self.is_ready {
+            Some(SystemError::Unavailable("the councils are restarting; try again".into()))
+        } else if self.world.registry.councils.contains_key(&role) || self.creating.contains(&role) {
             Some(SystemError::CouncilExists { role: role.clone() })
         } else if self.world.registry.councils.len() + self.creating.len() >= MAX_COUNCILS {
             Some(SystemError::WrongState(format!("there are {MAX_COUNCILS} councils, which is the most").into()))
@@ -248,7 +312,7 @@ impl Live {
         let (world, myself) = (self.world.clone(), myself.clone());
         self.tasks.spawn(async move {
             let version = write_created(&world, &council).await;
-            let version = version.map_err(|error| SystemError::Unavailable(error.to_string().into()));
+            let version = version.map_err(Into::into);
             drop(myself.cast(Message::Created { council, version, reply }));
         });
     }
@@ -261,14 +325,14 @@ impl Live {
         reply: council::Reply,
     ) -> Result<(), ActorProcessingErr> {
         self.creating.retain(|role| *role != council.role);
-        let told = match version {
+        match version {
             Ok(version) => {
-                self.adopt(myself, council.clone(), version).await?;
-                Ok(Arc::new(council))
+                let (adopted, is_adopted) = mpsc::channel(1);
+                self.adopt(myself, council.clone(), version, false, adopted).await?;
+                self.after(is_adopted, move || drop(reply.send(Ok(Arc::new(council)))));
             }
-            Err(error) => Err(error),
-        };
-        drop(reply.send(told));
+            Err(error) => drop(reply.send(Err(error))),
+        }
         Ok(())
     }
 
@@ -283,8 +347,21 @@ impl Live {
         }
         match member.child.died(&self.world, &Policy::ROLE, reason) {
             Verdict::RestartAfter(wait) => later(myself, wait, move || Message::Restart { role }),
-            Verdict::Meltdown => tracing::error!(%role, reason, "the role's supervisor died too often and stays down"),
+            Verdict::Meltdown => self.park(role, reason),
         }
+    }
+
+    fn park(&mut self, role: Role, reason: &str) {
+        let reason: Arc<str> = format!("its supervisor died too often, last because: {reason}").into();
+        tracing::error!(%role, %reason, "the role is parked");
+        parking::show(&self.world, &role, Some(reason.clone()), None);
+        let world = self.world.clone();
+        self.tasks.spawn(async move {
+            match parking::write(&world, &role, Some(reason.clone())).await {
+                Ok(version) => parking::show(&world, &role, Some(reason), Some(version)),
+                Err(error) => tracing::error!(%role, %error, "parking cannot be written"),
+            }
+        });
     }
 
     fn tick(&mut self) {
@@ -294,42 +371,6 @@ impl Live {
             }
         }
     }
-}
-
-async fn recover(world: &World) -> Result<Recovered, JournalError> {
-    let recovery = world.ports.journal.recovery().await?;
-    let mut open = Vec::with_capacity(recovery.open_tasks.len());
-    for row in &recovery.open_tasks {
-        let Some(found) = reopen(world, row).await? else { continue };
-        if row.keyed {
-            open.push(found);
-        } else {
-            // Its client is gone with the connection, and nobody else knows its id.
-            end_in_journal(world, &found.0, Class::Gone, "interrupted by a restart of the daemon".into()).await?;
-        }
-    }
-    Ok(Recovered { recovery, open })
-}
-
-/// An open task as it was accepted, with the seats of its run.
-async fn reopen(world: &World, row: &TaskRow) -> Result<Option<(Arc<Running>, Vec<Seat>)>, JournalError> {
-    if let Some(running) = world.registry.running.get(&row.task) {
-        return Ok(Some((running.clone(), Vec::new())));
-    }
-    let journal = &*world.ports.journal;
-    let accepted = whole_stream(journal, &StreamId::task(&row.task)).await?;
-    let spec = accepted.iter().find_map(|recorded| match &recorded.event.event {
-        Event::TaskAccepted { spec, .. } => Some(spec.clone()),
-        _ => None,
-    });
-    let Some(spec) = spec else { return Ok(None) };
-    let running = Running::new(row.clone(), spec);
-    let first = journal.stream(&StreamId::deliberation(&running.run), 0, 1).await?;
-    let seats = first.into_iter().find_map(|recorded| match recorded.event.event {
-        Event::DeliberationStarted(plan) => Some(plan.seats.clone()),
-        _ => None,
-    });
-    Ok(Some((running, seats.unwrap_or_default())))
 }
 
 /// A council that existed before has a stream: the new one goes on with it.

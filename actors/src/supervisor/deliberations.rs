@@ -2,53 +2,53 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::task::JoinSet;
 
 use super::children::{Child, exit_of, later};
 use super::policy::{Policy, Verdict};
-use crate::deliberation::{self, Deliberation, Input};
-use crate::domain::answer::Class;
-use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
-use crate::domain::id::{RunId, StreamId, TaskId};
-use crate::error::SystemError;
-use crate::ports::{Append, Batch, JournalError, whole_stream};
-use crate::running::Running;
+use crate::census::Presence;
+use crate::deliberation::{self, Closing, Deliberation, Input};
+use crate::domain::answer::{Class, Failure};
+use crate::domain::event::Plan;
+use crate::domain::id::RunId;
+use crate::running::{Ending, Running};
 use crate::world::World;
 
 pub(crate) struct Deliberations;
 
-/// Mail of the deliberations' supervisor. Starts hold a permit, so the gate bounds them.
+/// Mail of the deliberations' supervisor. Starts hold a permit, so the gate bounds them. A run that is known already is
+/// not started, refused or closed a second time.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// From the council.
+    /// From the council, or from the role's supervisor when the council is gone.
     Start {
         running: Arc<Running>,
-        plan: Option<Arc<Plan>>,
+        plan: Result<Arc<Plan>, Failure>,
         fresh: bool,
     },
-    /// From the council: an admitted run that cannot begin.
+    /// From the council or the system: an admitted run that cannot begin.
     Refuse {
         running: Arc<Running>,
-        class: Class,
-        message: Arc<str>,
+        why: Failure,
     },
-    /// From the system. Told at once if the run lives, else when it is back.
+    /// From the system. The reason is with the run, so that it is found even if this is lost.
     Cancel {
-        task: TaskId,
-        reason: Arc<str>,
+        running: Arc<Running>,
     },
     /// From its own timer.
     Restart {
-        task: TaskId,
+        run: RunId,
     },
     /// From its own task that ended a run in the journal.
-    Ended {
+    Closed {
         running: Arc<Running>,
-        error: SystemError,
+        ending: Ending,
     },
     Tick,
+    /// From the role's supervisor.
     Ping {
         beat: u64,
     },
@@ -57,22 +57,25 @@ pub(crate) enum Message {
 pub(crate) struct Arguments {
     pub(crate) world: Arc<World>,
     pub(crate) name: String,
-    pub(crate) heartbeat: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) heartbeat: Arc<AtomicU64>,
 }
 
 struct Member {
     running: Arc<Running>,
-    plan: Option<Arc<Plan>>,
+    plan: Result<Arc<Plan>, Failure>,
     child: Child,
+    /// `None` while it restarts, or while its end is being written.
     actor: Option<ActorRef<deliberation::Message>>,
-    cancel: Option<Arc<str>>,
 }
 
 pub(crate) struct Live {
-    arguments: Arguments,
-    members: BTreeMap<TaskId, Member>,
-    by_actor: BTreeMap<u64, TaskId>,
+    world: Arc<World>,
+    name: String,
+    heartbeat: Arc<AtomicU64>,
+    members: BTreeMap<RunId, Member>,
+    by_actor: BTreeMap<u64, RunId>,
     tasks: JoinSet<()>,
+    _presence: Presence,
 }
 
 impl Actor for Deliberations {
@@ -81,8 +84,11 @@ impl Actor for Deliberations {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
-        drop(myself.send_interval(arguments.world.settings.ping_every, || Message::Tick));
-        Ok(Live { arguments, members: BTreeMap::new(), by_actor: BTreeMap::new(), tasks: JoinSet::new() })
+        let Arguments { world, name, heartbeat } = arguments;
+        drop(myself.send_interval(world.settings.ping_every, || Message::Tick));
+        let _presence = world.census.enter();
+        let (members, by_actor, tasks) = (BTreeMap::new(), BTreeMap::new(), JoinSet::new());
+        Ok(Live { world, name, heartbeat, members, by_actor, tasks, _presence })
     }
 
     async fn handle(
@@ -94,12 +100,12 @@ impl Actor for Deliberations {
         while live.tasks.try_join_next().is_some() {}
         match message {
             Message::Start { running, plan, fresh } => live.start(&myself, running, plan, fresh).await?,
-            Message::Refuse { running, class, message } => live.end(&myself, running, class, message),
-            Message::Cancel { task, reason } => live.cancel(&task, reason),
-            Message::Restart { task } => live.spawn(&myself, &task, false).await?,
-            Message::Ended { running, error } => live.ended(&running, error),
+            Message::Refuse { running, why } => live.refuse(&myself, running, why),
+            Message::Cancel { running } => live.cancel(&myself, running),
+            Message::Restart { run } => live.spawn(&myself, &run, false).await?,
+            Message::Closed { running, ending } => live.closed(&running, ending),
             Message::Tick => live.tick(),
-            Message::Ping { beat } => live.arguments.heartbeat.store(beat, std::sync::atomic::Ordering::Relaxed),
+            Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
         }
         Ok(())
     }
@@ -123,129 +129,109 @@ impl Actor for Deliberations {
 }
 
 impl Live {
+    /// Takes a run in, unless it is known or over.
+    fn enrol(&mut self, running: &Arc<Running>, plan: Result<Arc<Plan>, Failure>) -> bool {
+        if self.members.contains_key(&running.run) || running.has_ended() {
+            return false;
+        }
+        let child = Child::passing(format!("deliberation/{}", running.run), self.name.clone());
+        let member = Member { running: running.clone(), plan, child, actor: None };
+        self.members.insert(running.run.clone(), member);
+        true
+    }
+
     async fn start(
         &mut self,
         myself: &ActorRef<Message>,
         running: Arc<Running>,
-        plan: Option<Arc<Plan>>,
+        plan: Result<Arc<Plan>, Failure>,
         fresh: bool,
     ) -> Result<(), ActorProcessingErr> {
-        let task = running.run.task.clone();
-        if self.members.contains_key(&task) || running.has_ended() {
-            return Ok(());
+        if self.enrol(&running, plan) {
+            self.spawn(myself, &running.run, fresh).await?;
         }
-        let child = Child::passing(format!("deliberation/{}", running.run), self.arguments.name.clone());
-        self.members.insert(task.clone(), Member { running, plan, child, actor: None, cancel: None });
-        self.spawn(myself, &task, fresh).await
+        Ok(())
     }
 
-    async fn spawn(
-        &mut self,
-        myself: &ActorRef<Message>,
-        task: &TaskId,
-        fresh: bool,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(member) = self.members.get_mut(task) else { return Ok(()) };
+    async fn spawn(&mut self, myself: &ActorRef<Message>, run: &RunId, fresh: bool) -> Result<(), ActorProcessingErr> {
+        let Some(member) = self.members.get_mut(run) else { return Ok(()) };
         let arguments = deliberation::Arguments {
-            world: self.arguments.world.clone(),
+            world: self.world.clone(),
             running: member.running.clone(),
             plan: member.plan.clone(),
             fresh,
             heartbeat: member.child.heartbeat.clone(),
         };
         let (actor, _) = Actor::spawn_linked(None, Deliberation, arguments, myself.get_cell()).await?;
-        if let Some(reason) = member.cancel.clone() {
-            drop(actor.cast(deliberation::Message::Input(Input::CancelAsked { reason })));
-        }
-        self.by_actor.insert(actor.get_id().pid(), task.clone());
-        member.child.lives(&self.arguments.world, actor.get_cell());
+        self.by_actor.insert(actor.get_id().pid(), run.clone());
+        member.child.lives(&self.world, actor.get_cell());
         member.actor = Some(actor);
         Ok(())
     }
 
-    fn cancel(&mut self, task: &TaskId, reason: Arc<str>) {
-        let Some(member) = self.members.get_mut(task) else { return };
-        if let Some(actor) = &member.actor {
-            drop(actor.cast(deliberation::Message::Input(Input::CancelAsked { reason: reason.clone() })));
+    fn refuse(&mut self, myself: &ActorRef<Message>, running: Arc<Running>, why: Failure) {
+        if self.enrol(&running, Err(why.clone())) {
+            self.close(myself, running, Closing::Failed { class: why.class, message: why.message });
         }
-        member.cancel = Some(reason);
+    }
+
+    /// A run that lives or restarts ends itself; one that nobody works on yet is ended here.
+    fn cancel(&mut self, myself: &ActorRef<Message>, running: Arc<Running>) {
+        let Some(reason) = running.cancel_asked() else { return };
+        if let Some(actor) = self.members.get(&running.run).and_then(|member| member.actor.as_ref()) {
+            drop(actor.cast(deliberation::Message::Input(Input::CancelAsked { reason })));
+        } else if self.enrol(&running, Err(Failure::new(Class::Gone, reason.clone()))) {
+            self.close(myself, running, Closing::Cancelled { reason });
+        }
     }
 
     fn exited(&mut self, myself: &ActorRef<Message>, pid: u64, reason: &str) {
-        let Some(task) = self.by_actor.remove(&pid) else { return };
-        let Some(member) = self.members.get_mut(&task) else { return };
+        let Some(run) = self.by_actor.remove(&pid) else { return };
+        let Some(member) = self.members.get_mut(&run) else { return };
         member.actor = None;
-        if member.running.has_ended() {
-            let mut member = self.members.remove(&task);
-            if let Some(member) = &mut member {
-                member.child.leave(&self.arguments.world);
-                self.arguments.world.registry.finished(&member.running, self.arguments.world.uptime());
-            }
-            return;
+        let running = member.running.clone();
+        if running.has_ended() {
+            return self.forget(&running);
         }
-        match member.child.died(&self.arguments.world, &Policy::DELIBERATION, reason) {
-            Verdict::RestartAfter(wait) => later(myself, wait, move || Message::Restart { task }),
+        // Nobody would hear what its calls bring.
+        self.world.registry.withdraw(&running.spec.role, &run);
+        match member.child.died(&self.world, &Policy::DELIBERATION, reason) {
+            Verdict::RestartAfter(wait) => later(myself, wait, move || Message::Restart { run }),
             Verdict::Meltdown => {
-                let id = format!("{:016x}", self.arguments.world.ports.ids.random());
-                tracing::error!(error_id = id, run = %member.running.run, reason, "a deliberation died too often");
-                let running = member.running.clone();
-                let message = format!("internal error {id}: the deliberation died too often; the log says more");
-                self.end(myself, running, Class::Internal, message.into());
+                let id = format!("{:016x}", self.world.ports.ids.random());
+                tracing::error!(error_id = id, %run, reason, "a deliberation died too often");
+                let message = format!("internal error {id}: the deliberation died too often; the log says more").into();
+                self.close(myself, running, Closing::Failed { class: Class::Internal, message });
             }
         }
     }
 
     /// Ends a run that no actor works on, in the journal first.
-    fn end(&mut self, myself: &ActorRef<Message>, running: Arc<Running>, class: Class, message: Arc<str>) {
-        let (world, myself) = (self.arguments.world.clone(), myself.clone());
+    fn close(&mut self, myself: &ActorRef<Message>, running: Arc<Running>, closing: Closing) {
+        let (world, myself) = (self.world.clone(), myself.clone());
         self.tasks.spawn(async move {
-            let error = match end_in_journal(&world, &running, class, message.clone()).await {
-                Ok(()) => SystemError::Failed { class, message },
-                Err(error) => SystemError::Unavailable(error.to_string().into()),
-            };
-            drop(myself.cast(Message::Ended { running, error }));
+            let ending = deliberation::close(&world, &running, closing).await;
+            drop(myself.cast(Message::Closed { running, ending }));
         });
     }
 
-    fn ended(&mut self, running: &Arc<Running>, error: SystemError) {
-        running.finish(Err(error));
-        if let Some(mut member) = self.members.remove(&running.run.task) {
-            member.child.leave(&self.arguments.world);
+    fn closed(&mut self, running: &Arc<Running>, ending: Ending) {
+        running.finish(ending);
+        self.forget(running);
+    }
+
+    fn forget(&mut self, running: &Running) {
+        if let Some(mut member) = self.members.remove(&running.run) {
+            member.child.leave(&self.world);
         }
-        self.arguments.world.registry.finished(running, self.arguments.world.uptime());
+        self.world.registry.finished(running, self.world.uptime());
     }
 
     fn tick(&mut self) {
         for member in self.members.values_mut() {
-            if let (Some(beat), Some(actor)) = (member.child.next_beat(&self.arguments.world), &member.actor) {
+            if let (Some(beat), Some(actor)) = (member.child.next_beat(&self.world), &member.actor) {
                 drop(actor.cast(deliberation::Message::Ping { beat }));
             }
         }
     }
-}
-
-/// A run's last events when its own actor cannot write them. What it wrote meanwhile is counted in.
-pub(super) async fn end_in_journal(
-    world: &World,
-    running: &Running,
-    class: Class,
-    message: Arc<str>,
-) -> Result<(), JournalError> {
-    let RunId { task, run } = &running.run;
-    let stream = StreamId::deliberation(&running.run);
-    let begun = whole_stream(&*world.ports.journal, &stream).await?.last().map_or(0, |last| last.version);
-    let stamp = |event| NewEvent {
-        id: world.ports.ids.event_id(),
-        at: world.ports.clock.now(),
-        correlation: Some(task.as_str().into()),
-        causation: None,
-        event,
-    };
-    let failure = TaskFailure { run: *run, class, message: message.clone() };
-    let mut batch = Batch::one(StreamId::task(task), running.row.version, vec![stamp(Event::TaskFailed(failure))]);
-    if begun > 0 {
-        let failed = Event::DeliberationFailed { class, message, missing: Vec::new() };
-        batch.appends.push(Append { stream, expected_version: begun, events: vec![stamp(failed)] });
-    }
-    world.ports.journal.commit(batch).await.map(drop)
 }

@@ -12,7 +12,9 @@
 mod children;
 mod councils;
 mod deliberations;
+mod parking;
 pub mod policy;
+mod recovery;
 mod role;
 mod root;
 

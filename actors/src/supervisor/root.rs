@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
 
 use super::children::{Child, exit_of, later};
 use super::councils::{self, Councils, Message as CouncilsMessage};
 use super::policy::{Policy, Verdict};
+use crate::census::Presence;
 use crate::council;
 use crate::domain::council::Council;
+use crate::domain::id::Role;
 use crate::error::SystemError;
 use crate::world::{Fault, World};
 
@@ -31,6 +34,12 @@ pub(crate) enum Message {
         council: Box<Council>,
         reply: council::Reply,
     },
+    /// From the system; passed on.
+    ResumeCouncil {
+        role: Role,
+        reply: oneshot::Sender<Result<(), SystemError>>,
+    },
+    /// From its own timer.
     Restart,
     Tick,
 }
@@ -39,6 +48,7 @@ pub(crate) struct Live {
     world: Arc<World>,
     councils: Option<ActorRef<CouncilsMessage>>,
     child: Child,
+    _presence: Presence,
 }
 
 impl Actor for Root {
@@ -49,7 +59,8 @@ impl Actor for Root {
     async fn pre_start(&self, myself: ActorRef<Message>, world: Arc<World>) -> Result<Live, ActorProcessingErr> {
         drop(myself.send_interval(world.settings.ping_every, || Message::Tick));
         let child = Child::standing(&world, "councils".to_owned(), "root".to_owned());
-        let mut live = Live { world, councils: None, child };
+        let _presence = world.census.enter();
+        let mut live = Live { world, councils: None, child, _presence };
         live.spawn(&myself).await?;
         Ok(live)
     }
@@ -63,7 +74,11 @@ impl Actor for Root {
         match message {
             Message::CreateCouncil { council, reply } => match &live.councils {
                 Some(councils) => drop(councils.cast(CouncilsMessage::Create { council, reply })),
-                None => drop(reply.send(Err(SystemError::Unavailable("the councils are restarting".into())))),
+                None => drop(reply.send(Err(restarting()))),
+            },
+            Message::ResumeCouncil { role, reply } => match &live.councils {
+                Some(councils) => drop(councils.cast(CouncilsMessage::Resume { role, reply })),
+                None => drop(reply.send(Err(restarting()))),
             },
             Message::Restart => live.spawn(&myself).await?,
             Message::Tick => live.tick(),
@@ -93,6 +108,10 @@ impl Actor for Root {
         myself.stop_children_and_wait(None, None).await;
         Ok(())
     }
+}
+
+fn restarting() -> SystemError {
+    SystemError::Unavailable("the councils are restarting; try again".into())
 }
 
 impl Live {

@@ -1,15 +1,16 @@
 //! A journal in memory with the contract of the real one: ordered, versioned, all or nothing, idempotent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::random::Random;
 use crate::domain::council::Council;
 use crate::domain::event::{Event, Recorded, SCHEMA};
-use crate::domain::id::{CallId, Role, StreamId, TaskId};
+use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId};
 use crate::domain::task::TaskKind;
 use crate::ports::{
     Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, TaskStatus,
@@ -19,13 +20,22 @@ use crate::ports::{
 #[derive(Clone, Debug)]
 pub struct JournalFaults {
     pub random: Random,
-    /// Longest time from a batch to its acknowledgement.
+    /// Longest time from a batch to the disk, and from there to its acknowledgement.
     pub delay_ms: u64,
     /// In how many of 100 cases a batch is refused as too much.
     pub busy_percent: u64,
 }
 
-type Untold = VecDeque<(Ack, Result<Committed, JournalError>)>;
+/// When the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerCut {
+    /// As soon as this many events are durable.
+    pub after: usize,
+    /// Whether their writer still hears of it.
+    pub acknowledged: bool,
+}
+
+type Told = (Ack, Result<Committed, JournalError>);
 
 /// The log that several handles share: a handle per life of the daemon.
 #[derive(Clone, Debug)]
@@ -33,16 +43,23 @@ pub struct MemoryJournal {
     log: Arc<Mutex<Log>>,
     /// The life this handle belongs to.
     life: u64,
-    acks: Arc<Mutex<Untold>>,
+    /// On their way to the disk, and on their way back; each in order.
+    batches: Arc<Mutex<VecDeque<(Batch, Ack)>>>,
+    acks: Arc<Mutex<VecDeque<Told>>>,
     faults: Option<JournalFaults>,
+    cut: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     life: u64,
     health: Option<Arc<str>>,
+    power_cut: Option<PowerCut>,
     events: Vec<Recorded>,
-    versions: BTreeMap<StreamId, u64>,
+    /// Places in `events`, in order.
+    streams: BTreeMap<StreamId, Vec<usize>>,
+    ids: BTreeMap<EventId, u64>,
+    answered: BTreeSet<CallId>,
     tasks: BTreeMap<TaskId, (u64, TaskRow)>,
     councils: BTreeMap<Role, (Council, u64)>,
 }
@@ -56,7 +73,8 @@ impl Default for MemoryJournal {
 impl MemoryJournal {
     #[must_use]
     pub fn new() -> Self {
-        Self { log: Arc::default(), life: 0, acks: Arc::default(), faults: None }
+        let (batches, acks) = Default::default();
+        Self { log: Arc::default(), life: 0, batches, acks, faults: None, cut: watch::Sender::new(false) }
     }
 
     #[must_use]
@@ -64,12 +82,25 @@ impl MemoryJournal {
         Self { faults: Some(faults), ..self }
     }
 
+    /// Loses power at a given place; [`MemoryJournal::power_is_cut`] tells when.
+    pub fn cut_power(&self, cut: PowerCut) {
+        self.lock().power_cut = Some(cut);
+    }
+
+    /// Waits until the power was cut in this life.
+    pub async fn power_is_cut(&self) {
+        drop(self.cut.subscribe().wait_for(|cut| *cut).await);
+    }
+
     /// A crash: earlier handles write nothing any more, what they were not told stays untold.
     #[must_use]
     pub fn crash(&self) -> Self {
         let mut log = self.lock();
         log.life += 1;
-        Self { log: self.log.clone(), life: log.life, acks: Arc::default(), faults: self.faults.clone() }
+        log.power_cut = None;
+        let (life, log, faults) = (log.life, self.log.clone(), self.faults.clone());
+        let (batches, acks) = Default::default();
+        Self { log, life, batches, acks, faults, cut: watch::Sender::new(false) }
     }
 
     /// Everything that is durable, in order.
@@ -78,15 +109,16 @@ impl MemoryJournal {
         self.lock().events.clone()
     }
 
+    /// What became durable after so many events.
+    #[must_use]
+    pub fn events_after(&self, count: usize) -> Vec<Recorded> {
+        self.lock().events.get(count..).unwrap_or_default().to_vec()
+    }
+
     /// Whether a call's answer is durable.
     #[must_use]
     pub fn has_answer(&self, id: &CallId) -> bool {
-        let stream = StreamId::deliberation(&id.run);
-        self.lock()
-            .events
-            .iter()
-            .filter(|recorded| recorded.stream == stream)
-            .any(|recorded| matches!(&recorded.event.event, Event::CallAnswered { call, .. } if call == id))
+        self.lock().answered.contains(id)
     }
 
     /// Makes the journal say that it is stalled, or healthy again.
@@ -98,15 +130,38 @@ impl MemoryJournal {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell_later(&self, ack: Ack, result: Result<Committed, JournalError>, delay: Duration) {
-        self.acks.lock().unwrap_or_else(PoisonError::into_inner).push_back((ack, result));
-        let (acks, log, life) = (self.acks.clone(), self.log.clone(), self.life);
+    /// Writes at once, unless this life is over.
+    fn write(&self, batch: Batch) -> Result<Committed, JournalError> {
+        let mut log = self.lock();
+        if log.life != self.life {
+            return Err(JournalError::Closed);
+        }
+        let result = log.append(batch);
+        if let Some(cut) = log.power_cut.filter(|cut| log.events.len() >= cut.after) {
+            log.life += 1;
+            log.power_cut = None;
+            self.cut.send_replace(true);
+            return if cut.acknowledged { result } else { Err(JournalError::Closed) };
+        }
+        result
+    }
+
+    /// Writes after a while and tells of it after another, all in the order they came in.
+    fn write_later(&self, batch: Batch, ack: Ack, faults: &JournalFaults) {
+        let delays = (faults.random.millis(faults.delay_ms), faults.random.millis(faults.delay_ms));
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push_back((batch, ack));
+        let journal = self.clone();
         tokio::runtime::Handle::current().spawn(async move {
-            tokio::time::sleep(delay).await;
-            let next = acks.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let alive = log.lock().unwrap_or_else(PoisonError::into_inner).life == life;
+            tokio::time::sleep(delays.0).await;
+            let next = journal.batches.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some((batch, ack)) = next {
+                let told = (ack, journal.write(batch));
+                journal.acks.lock().unwrap_or_else(PoisonError::into_inner).push_back(told);
+            }
+            tokio::time::sleep(delays.1).await;
+            let next = journal.acks.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             if let Some((ack, result)) = next {
-                ack.tell(if alive { result } else { Err(JournalError::Closed) });
+                ack.tell(if journal.lock().life == journal.life { result } else { Err(JournalError::Closed) });
             }
         });
     }
@@ -118,7 +173,7 @@ impl Log {
             return Ok(Committed { first_seq });
         }
         for append in &batch.appends {
-            let actual = self.versions.get(&append.stream).copied().unwrap_or(0);
+            let actual = self.version(&append.stream);
             if actual != append.expected_version {
                 let (stream, expected) = (append.stream.clone(), append.expected_version);
                 return Err(JournalError::Conflict { stream, expected, actual });
@@ -127,9 +182,14 @@ impl Log {
         let first_seq = self.events.len() as u64 + 1;
         for append in batch.appends {
             for event in append.events {
-                let version = self.versions.entry(append.stream.clone()).or_default();
-                *version += 1;
-                let (seq, version) = (self.events.len() as u64 + 1, *version);
+                let seq = self.events.len() as u64 + 1;
+                self.ids.insert(event.id, seq);
+                if let Event::CallAnswered { call, .. } = &event.event {
+                    self.answered.insert(call.clone());
+                }
+                let places = self.streams.entry(append.stream.clone()).or_default();
+                places.push(self.events.len());
+                let version = places.len() as u64;
                 let recorded = Recorded { seq, stream: append.stream.clone(), version, schema: SCHEMA, event };
                 self.project(&recorded);
                 self.events.push(recorded);
@@ -139,8 +199,11 @@ impl Log {
     }
 
     fn retried(&self, batch: &Batch) -> Option<u64> {
-        let first = batch.appends.first()?.events.first()?.id;
-        self.events.iter().rev().take(4_096).find(|recorded| recorded.event.id == first).map(|recorded| recorded.seq)
+        self.ids.get(&batch.appends.first()?.events.first()?.id).copied()
+    }
+
+    fn version(&self, stream: &StreamId) -> u64 {
+        self.streams.get(stream).map_or(0, |places| places.len() as u64)
     }
 
     fn project(&mut self, recorded: &Recorded) {
@@ -201,27 +264,21 @@ impl Log {
 #[async_trait]
 impl Journal for MemoryJournal {
     fn submit(&self, batch: Batch, ack: Ack) {
-        let mut log = self.lock();
-        if log.life != self.life {
-            drop(log);
-            return ack.tell(Err(JournalError::Closed));
-        }
-        let busy = self.faults.as_ref().is_some_and(|faults| faults.random.chance(faults.busy_percent));
-        let result = match busy {
-            true => Err(JournalError::Busy { retry_after: Duration::from_millis(20) }),
-            false => log.append(batch),
-        };
-        drop(log);
         match &self.faults {
-            Some(faults) if !busy => self.tell_later(ack, result, faults.random.millis(faults.delay_ms)),
-            _ => ack.tell(result),
+            _ if self.lock().life != self.life => ack.tell(Err(JournalError::Closed)),
+            None => ack.tell(self.write(batch)),
+            Some(faults) if faults.random.chance(faults.busy_percent) => {
+                ack.tell(Err(JournalError::Busy { retry_after: Duration::from_millis(20) }));
+            }
+            Some(faults) => self.write_later(batch, ack, faults),
         }
     }
 
     async fn stream(&self, stream: &StreamId, after_version: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
         let log = self.lock();
-        let found = log.events.iter().filter(|e| e.stream == *stream && e.version > after_version);
-        Ok(found.take(limit).cloned().collect())
+        let after = usize::try_from(after_version).unwrap_or(usize::MAX);
+        let places = log.streams.get(stream).map(Vec::as_slice).unwrap_or_default();
+        Ok(places.iter().skip(after).take(limit).map(|&place| log.events[place].clone()).collect())
     }
 
     async fn read(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
@@ -269,7 +326,7 @@ impl Journal for MemoryJournal {
             first_seq: events.min(1),
             last_seq: events,
             events,
-            streams: log.versions.len() as u64,
+            streams: log.streams.len() as u64,
             tasks: log.tasks.len() as u64,
             open_tasks: log.tasks.values().filter(|(_, row)| row.status == TaskStatus::Open).count() as u64,
             bytes: 0,

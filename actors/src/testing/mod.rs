@@ -6,7 +6,7 @@ mod ports;
 mod random;
 mod scenario;
 
-pub use journal::{JournalFaults, MemoryJournal};
+pub use journal::{JournalFaults, MemoryJournal, PowerCut};
 pub use model::{FakeModel, Reaction};
 pub use ports::{FakeChecks, FakeClock, FakeIds};
 pub use random::Random;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::journal::MemoryJournal;
 use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use crate::domain::id::{CallId, Stage};
 use crate::ports::{AnswerForm, Model, ModelCall};
@@ -17,7 +18,10 @@ pub enum Reaction {
     /// Cut off by the token limit.
     CutOff(Arc<str>),
     Fail(Failure),
+    /// Until the call's own timeout.
     Hang,
+    /// For ever, as an adapter without a timeout would.
+    Silence,
     Panic,
 }
 
@@ -38,6 +42,9 @@ struct Seen {
     asks: Vec<ModelCall>,
     in_flight: u32,
     most_in_flight: u32,
+    /// Where finished calls are durable, and the calls that came although they were.
+    journal: Option<MemoryJournal>,
+    repeated: Vec<CallId>,
 }
 
 /// Cheap to clone; clones share what they saw.
@@ -102,6 +109,16 @@ impl FakeModel {
         self.lock().most_in_flight
     }
 
+    /// Calls that came although their answer was durable.
+    #[must_use]
+    pub fn repeated(&self) -> Vec<CallId> {
+        self.lock().repeated.clone()
+    }
+
+    pub(super) fn watch(&self, journal: &MemoryJournal) {
+        self.lock().journal = Some(journal.clone());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,6 +129,9 @@ impl FakeModel {
         let before = counts.started;
         counts.started += 1;
         seen.asks.push(call.clone());
+        if seen.journal.as_ref().is_some_and(|journal| journal.has_answer(&call.id)) {
+            seen.repeated.push(call.id.clone());
+        }
         seen.in_flight += 1;
         seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
         (before, InFlight { model: self.clone(), call: call.id.clone(), finished: false })
@@ -154,6 +174,7 @@ impl Model for FakeModel {
                 tokio::time::sleep(call.timeout).await;
                 return Err(Failure::new(Class::TimedOut, "no answer within the time of the call"));
             }
+            Reaction::Silence => std::future::pending().await,
             Reaction::Panic => std::panic::panic_any("the model's adapter broke, as it was told to"),
         };
         in_flight.finished = true;

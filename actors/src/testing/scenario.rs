@@ -12,7 +12,9 @@ use crate::deliberation::prompt::{Prompts, TEMPLATES};
 use crate::domain::council::{Endpoint, Sampling};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::task::{TaskDraft, TaskSpec};
-use crate::ports::{Checks, ModelCall, Ports};
+use crate::error::SystemError;
+use crate::ports::{Checks, Clock, ModelCall, Ports};
+use crate::view::Drained;
 use crate::{CouncilDraft, Settings, System};
 
 /// The templates of the repository.
@@ -49,6 +51,7 @@ pub struct Scenario {
     councils: Vec<(&'static str, usize)>,
     model: FakeModel,
     checks: Arc<dyn Checks>,
+    clock: Option<Arc<dyn Clock>>,
     journal: MemoryJournal,
     seed: u64,
     pub settings: Settings,
@@ -67,6 +70,7 @@ impl Scenario {
             councils: Vec::new(),
             model: FakeModel::instant(),
             checks: Arc::new(FakeChecks),
+            clock: None,
             journal: MemoryJournal::new(),
             seed: 1,
             settings: Settings::default(),
@@ -96,6 +100,17 @@ impl Scenario {
     }
 
     #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock: Some(clock), ..self }
+    }
+
+    #[must_use]
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    #[must_use]
     pub fn journal(self, journal: MemoryJournal) -> Self {
         Self { journal, ..self }
     }
@@ -117,7 +132,7 @@ impl Scenario {
     /// When the system does not start: the test has nothing to test then.
     pub async fn start(self) -> Stage {
         let ids = Arc::new(FakeIds::new(Random::new(self.seed)));
-        let clock = Arc::new(FakeClock::default());
+        let clock = self.clock.unwrap_or_else(|| Arc::new(FakeClock::default()));
         let (model, journal) = (self.model, self.journal);
         let ports = Ports {
             model: Arc::new(model.clone()),
@@ -126,6 +141,7 @@ impl Scenario {
             clock,
             ids,
         };
+        model.watch(&journal);
         let mut stage = Stage { system: None, journal, model, ports, settings: self.settings };
         stage.rise().await;
         for (role, agents) in self.councils {
@@ -140,8 +156,9 @@ impl Scenario {
                 endpoint: Endpoint::Pool,
                 sampling: Sampling::default(),
             };
-            if let Err(error) = stage.system().create_council(draft).await {
-                std::panic::panic_any(error.to_string());
+            match stage.system().create_council(draft).await {
+                Ok(_) | Err(SystemError::CouncilExists { .. }) => {}
+                Err(error) => std::panic::panic_any(error.to_string()),
             }
         }
         stage
@@ -155,6 +172,16 @@ pub struct Stage {
     pub model: FakeModel,
     ports: Ports,
     settings: Settings,
+}
+
+/// A story that leaves actors behind has not been told to its end.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let alive = self.system.as_ref().map_or(0, System::alive);
+        if alive > 0 && !std::thread::panicking() {
+            std::panic::panic_any(format!("{alive} actors live: close the stage"));
+        }
+    }
 }
 
 impl Stage {
@@ -175,6 +202,24 @@ impl Stage {
         if let Some(system) = self.system.take() {
             system.kill().await;
         }
+    }
+
+    /// Ends the story: every actor stops, and what stays open is answered.
+    pub async fn close(mut self) -> Drained {
+        self.drain(Duration::from_secs(60)).await
+    }
+
+    /// Drains, and checks that nothing lives any more.
+    ///
+    /// # Panics
+    /// When something lives.
+    pub async fn drain(&mut self, deadline: Duration) -> Drained {
+        let Some(system) = self.system.take() else { return Drained::default() };
+        let drained = system.drain(deadline).await;
+        if system.alive() > 0 {
+            std::panic::panic_any(format!("{} actors live after the drain", system.alive()));
+        }
+        drained
     }
 
     /// Starts again on the same journal.

@@ -28,6 +28,7 @@ async fn three_agents_and_one_round_make_nine_calls_and_a_ranking() {
     // Agent 3 gives 3 of 10 to agent 1, agent 2 gives 2 to agent 3, agent 1 gives 1 to agent 2.
     let order: Vec<_> = outcome.verdict.ranking.iter().map(|ranked| ranked.agent.to_string()).collect();
     assert_eq!(order, ["agent-dev-001", "agent-dev-003", "agent-dev-002"]);
+    stage.close().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,6 +41,7 @@ async fn call_numbers_follow_rounds_and_agents() {
     {
         assert_eq!(deliberate(stage.system(), id, draft).await.verdict.calls, calls, "task {id}");
     }
+    stage.close().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,6 +53,7 @@ async fn the_journal_holds_every_call_before_the_one_final_event() {
     let finals: Vec<_> = events.iter().filter(|e| e.event.event.is_final()).collect();
     assert_eq!((answered, finals.len()), (9, 1));
     assert_eq!(finals[0].seq, events.last().unwrap().seq);
+    stage.close().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,4 +77,5 @@ async fn reviewers_see_brief_rubric_and_requirements_but_no_names() {
         let names = ["fake"].iter().any(|name| call.shared.contains(name) || call.ask.contains(name));
         assert!(!names, "{}", call.ask);
     }
+    stage.close().await;
 }

@@ -1,0 +1,236 @@
+//! Admission: the way of a task from a client to its council, durable before anybody works on it.
+//!
+//! It runs as a task of its own: a client that hangs up in the middle neither loses nor orphans what is already on
+//! disk. Two clients with the same task id come one after the other, and the second attaches.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::System;
+use crate::attached::{Attached, Hold};
+use crate::council::Message as CouncilMessage;
+use crate::deliberation::{self, Closing};
+use crate::domain::answer::Class;
+use crate::domain::council::Council;
+use crate::domain::event::{Event, NewEvent};
+use crate::domain::id::{Role, StreamId, TaskId, Timestamp};
+use crate::domain::task::TaskSpec;
+use crate::error::SystemError;
+use crate::ports::{Batch, JournalError, JournalHealth, TaskRow, TaskStatus};
+use crate::running::Running;
+use crate::world::stopping;
+
+/// What is known of a task id.
+enum Known {
+    Nothing,
+    /// It runs, or has ended for good.
+    Here(Attached),
+    /// Its last run failed in a way that may have healed.
+    WorthAnotherRun(TaskRow),
+}
+
+impl System {
+    /// Admits a task, or attaches to the one that has this id and content. Durable when it returns.
+    ///
+    /// Without an id one is made, and the task ends with its last client.
+    pub async fn submit(&self, task: Option<TaskId>, spec: TaskSpec, hold: Hold) -> Result<Attached, SystemError> {
+        let system = self.clone();
+        let presence = self.world.census.enter();
+        let admission = Handle::current().spawn(async move {
+            let _presence = presence;
+            system.admit(task, spec, hold).await
+        });
+        admission.await.unwrap_or_else(|error| {
+            let id = format!("{:016x}", self.world.ports.ids.random());
+            tracing::error!(error_id = id, %error, "an admission broke down");
+            Err(SystemError::Internal { id: id.into() })
+        })
+    }
+
+    async fn admit(&self, task: Option<TaskId>, spec: TaskSpec, hold: Hold) -> Result<Attached, SystemError> {
+        let hash: Arc<str> = spec.content_hash().into();
+        let Some(task) = task else {
+            return self.begin(self.new_task_id()?, spec, hash, None, hold == Hold::Background, hold).await;
+        };
+        loop {
+            let earlier = match self.world.registry.claim(&task) {
+                Ok(_claim) => {
+                    return match self.known(&task, &hash).await? {
+                        Known::Here(attached) => Ok(attached),
+                        Known::Nothing => self.begin(task, spec, hash, None, true, hold).await,
+                        Known::WorthAnotherRun(row) => self.begin(task, spec, hash, Some(row), true, hold).await,
+                    };
+                }
+                Err(earlier) => earlier,
+            };
+            let mut earlier = earlier;
+            drop(earlier.changed().await);
+        }
+    }
+
+    /// Runs, or ended: then its content must be the same.
+    async fn known(&self, task: &TaskId, hash: &Arc<str>) -> Result<Known, SystemError> {
+        let same = |known: &Arc<str>| match known == hash {
+            true => Ok(()),
+            false => Err(SystemError::OtherContent { task: task.clone() }),
+        };
+        let running = self.world.registry.running.get(task).map(|running| running.clone());
+        if let Some(running) = running.filter(|running| !running.has_ended()) {
+            same(&running.row.content_hash)?;
+            return Ok(Known::Here(Attached::joined_to(&self.world, running)));
+        }
+        let Some(row) = self.world.ports.journal.task(task).await? else { return Ok(Known::Nothing) };
+        same(&row.content_hash)?;
+        let may_heal = row.failure().is_none_or(|failure| failure.class.may_heal());
+        if row.status == TaskStatus::Failed && may_heal {
+            return Ok(Known::WorthAnotherRun(row));
+        }
+        self.ended(row).await.map(Known::Here)
+    }
+
+    async fn begin(
+        &self,
+        task: TaskId,
+        spec: TaskSpec,
+        hash: Arc<str>,
+        earlier: Option<TaskRow>,
+        keyed: bool,
+        hold: Hold,
+    ) -> Result<Attached, SystemError> {
+        self.check_open(&spec.role)?;
+        self.check_tokens()?;
+        let permit = self.world.gate.try_admit()?;
+        let spec = Arc::new(spec);
+        let accepted = match earlier {
+            Some(row) => self.retry(row).await,
+            None => self.accept(&task, &spec, hash, keyed).await,
+        };
+        let running = Running::new(accepted?, spec);
+        running.hold(permit);
+        let attached = Attached::started(&self.world, running.clone(), hold);
+        self.launch(&running).await;
+        Ok(attached)
+    }
+
+    /// A council that is just restarting finds the run by itself; where none will come back, the run ends here.
+    async fn launch(&self, running: &Arc<Running>) {
+        let registry = &self.world.registry;
+        registry.running.insert(running.run.task.clone(), running.clone());
+        if self.world.has_stopped() {
+            return running.finish(Err(stopping()));
+        }
+        let role = &running.spec.role;
+        let standing = registry.councils.get(role).map(|entry| (entry.council.parked.clone(), entry.actor.clone()));
+        let (class, message): (_, Arc<str>) = match standing {
+            Some((None, Some(council))) => {
+                let fresh = running.row.run == 1;
+                return drop(council.cast(CouncilMessage::Start { running: running.clone(), fresh }));
+            }
+            Some((None, None)) => return,
+            Some((Some(reason), _)) => (Class::Transient, format!("role {role} is parked: {reason}").into()),
+            None => (Class::Refused, format!("no council has the role {role} any more").into()),
+        };
+        running.finish(deliberation::close(&self.world, running, Closing::Failed { class, message }).await);
+        registry.finished(running, self.world.uptime());
+    }
+
+    /// Writes that the task is admitted.
+    async fn accept(
+        &self,
+        task: &TaskId,
+        spec: &Arc<TaskSpec>,
+        hash: Arc<str>,
+        keyed: bool,
+    ) -> Result<TaskRow, SystemError> {
+        let now = self.world.ports.clock.now();
+        let row = TaskRow {
+            task: task.clone(),
+            role: spec.role.clone(),
+            kind: spec.kind,
+            status: TaskStatus::Open,
+            run: 1,
+            keyed,
+            content_hash: hash.clone(),
+            version: 1,
+            story_id: spec.story_id().map(Into::into),
+            winner: None,
+            error: None,
+            duration: None,
+            accepted_at: now,
+            ended_at: None,
+        };
+        let accepted = Event::TaskAccepted { task: task.clone(), content_hash: hash, keyed, spec: spec.clone() };
+        self.write(task, 0, accepted, now).await?;
+        Ok(row)
+    }
+
+    /// Writes that the task's next run begins.
+    async fn retry(&self, row: TaskRow) -> Result<TaskRow, SystemError> {
+        let run = row.run + 1;
+        self.write(&row.task, row.version, Event::TaskRetried { run }, self.world.ports.clock.now()).await?;
+        let version = row.version + 1;
+        Ok(TaskRow { run, version, status: TaskStatus::Open, error: None, ended_at: None, ..row })
+    }
+
+    async fn write(&self, task: &TaskId, version: u64, event: Event, at: Timestamp) -> Result<(), SystemError> {
+        let id = self.world.ports.ids.event_id();
+        let new = NewEvent { id, at, correlation: Some(task.as_str().into()), causation: None, event };
+        match self.world.ports.journal.commit(Batch::one(StreamId::task(task), version, vec![new])).await {
+            Ok(_) => Ok(()),
+            Err(JournalError::Conflict { .. }) => {
+                Err(SystemError::Unavailable("the task was just submitted elsewhere; try again".into()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn new_task_id(&self) -> Result<TaskId, SystemError> {
+        let text = format!("task-{:016x}", self.world.ports.ids.random());
+        TaskId::parse("task_id", &text).map_err(|problem| SystemError::WrongState(problem.to_string().into()))
+    }
+
+    /// Before a task is admitted there is somebody who could work on it, and a journal to write it to.
+    fn check_open(&self, role: &Role) -> Result<(), SystemError> {
+        let unavailable = |why: String| Err(SystemError::Unavailable(why.into()));
+        if self.world.is_draining() {
+            return unavailable("the daemon is stopping".to_owned());
+        }
+        if let JournalHealth::Stalled { why } | JournalHealth::Lost { why, .. } = self.world.ports.journal.health() {
+            return unavailable(format!("the journal cannot be written: {why}"));
+        }
+        let council = self.council(role)?;
+        if let Some(reason) = &council.parked {
+            return Err(SystemError::Parked { role: role.clone(), reason: reason.clone() });
+        }
+        if council.seats.is_empty() {
+            let why = format!("council {role} has no agents; register one");
+            return Err(SystemError::WrongState(why.into()));
+        }
+        match council.seats.iter().any(|seat| self.world.registry.agent(role, &seat.agent).is_some()) {
+            true => Ok(()),
+            false => unavailable(format!("no agent of council {role} is ready; they are restarting")),
+        }
+    }
+
+    fn check_tokens(&self) -> Result<(), SystemError> {
+        match self.world.tokens().closed_for(self.world.ports.clock.now()) {
+            Some(retry_after) => {
+                Err(SystemError::Busy { what: "the tokens of this day are used up".into(), retry_after })
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {
+        if let Some(entry) = self.world.registry.councils.get(role) {
+            return Ok(entry.council.clone());
+        }
+        let mut existing: Vec<_> = self.world.registry.councils.iter().map(|entry| entry.key().clone()).collect();
+        existing.sort();
+        match existing.is_empty() {
+            true => Err(SystemError::NoCouncils),
+            false => Err(SystemError::UnknownRole { role: role.clone(), existing }),
+        }
+    }
+}

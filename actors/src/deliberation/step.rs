@@ -1,0 +1,88 @@
+//! What goes into a deliberation's state, and what comes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::answer::{Answer, Failure};
+use crate::domain::check::CheckReport;
+use crate::domain::event::{Event, NewEvent};
+use crate::domain::id::{CallId, Wave};
+use crate::domain::verdict::Outcome;
+use crate::error::SystemError;
+use crate::progress::Update;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Nothing of this run is in the journal yet.
+    Begin,
+    /// The record was folded from the journal.
+    Resume,
+    Answered {
+        call: CallId,
+        answer: Answer,
+    },
+    Failed {
+        call: CallId,
+        failure: Failure,
+    },
+    /// The oldest append is durable.
+    Appended {
+        events: Vec<NewEvent>,
+    },
+    /// The current wave has had its time.
+    WaveTimeUp {
+        wave: Wave,
+    },
+    /// The deliberation has had its time.
+    TimeUp,
+    /// The wait before a repeated ask is over.
+    RepeatDue {
+        call: CallId,
+    },
+    /// One report per proposal, in seat order.
+    Checked {
+        reports: Vec<CheckReport>,
+    },
+    CancelAsked {
+        reason: Arc<str>,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Append to the run's stream; `task` goes to the task's stream in the same batch.
+    Append {
+        events: Vec<Event>,
+        task: Option<Event>,
+    },
+    Ask(Ask),
+    /// Drop all calls in flight, so that their connections close.
+    Withdraw,
+    Check {
+        texts: Vec<Arc<str>>,
+    },
+    Arm {
+        timer: Timer,
+        after: Duration,
+    },
+    Show(Update),
+    /// The run is over and durable.
+    End(Result<Arc<Outcome>, SystemError>),
+}
+
+/// One call to make; the actor renders its prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) seat: usize,
+    pub(crate) call: CallId,
+    pub(crate) most_attempts: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Whole,
+    Wave(Wave),
+    Repeat(CallId),
+}

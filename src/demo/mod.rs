@@ -1,7 +1,7 @@
 //! `moothall demo`: one worked task, a daemon killed in the middle of it, and the proof that nothing was asked twice.
 //!
 //! ```text
-//!  simulator (or VLLM_URL) ◀── daemon ◀── stream of the task ──▶ live view
+//!  simulator (or VLLM_URL) ◀── daemon ◀── the task, watched ──▶ live view
 //!                                 ✗ SIGKILL once the first review is in
 //!                              daemon again ◀── the same task, sent again ──▶ live view ──▶ ranking, counts
 //! ```
@@ -12,14 +12,15 @@ mod story;
 
 use std::time::Duration;
 
-use tonic::Streaming;
+use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Response, Status, Streaming};
 
 use crate::folder::TemporaryFolder;
 use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
-use crate::grpc::proto::fleet::orchestrator::v1::{
-    DeliberateRequest, DeliberateResponse, DeliberationUpdate, TaskConstraints,
-};
+use crate::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse, TaskConstraints};
+use crate::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
+use crate::grpc::proto::moothall::v1::{TaskUpdate, WatchTaskRequest};
 use crate::process::{Process, ProcessError};
 use crate::sim::{CallCount, Script, ScriptError, SimStats};
 
@@ -28,12 +29,18 @@ pub use self::story::Summary;
 /// The demo's one task.
 pub const TASK: &str = "demo-duration";
 
+/// How long the task may take to be accepted: tries and the pause between them.
+const ACCEPT_TRIES: u32 = 250;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+type Pending = JoinHandle<Result<Response<DeliberateResponse>, Status>>;
+
 /// Who watches the demo.
 pub trait Audience {
     /// A line of the story.
     fn hear(&mut self, line: &str);
     /// One thing that happened in the deliberation.
-    fn see(&mut self, update: &DeliberationUpdate);
+    fn see(&mut self, update: &TaskUpdate);
 }
 
 /// Why the demo could not go on.
@@ -46,7 +53,7 @@ pub enum DemoError {
     #[error("a temporary folder cannot be made, or a process not be ended")]
     Io(#[from] std::io::Error),
     #[error("the daemon answered: {} ({:?})", .0.message(), .0.code())]
-    Daemon(#[from] tonic::Status),
+    Daemon(#[from] Status),
     #[error("the daemon cannot be reached")]
     Channel(#[from] tonic::transport::Error),
     #[error("the simulator's statistics cannot be read")]
@@ -105,11 +112,6 @@ impl Demo {
         self.simulator.is_some()
     }
 
-    #[must_use]
-    pub fn models(&self) -> &str {
-        &self.models
-    }
-
     /// Where the daemon's gRPC is.
     pub fn server(&self) -> Result<String, DemoError> {
         let daemon = self.daemon.as_ref().ok_or(DemoError::TooFast)?;
@@ -119,22 +121,51 @@ impl Demo {
     /// Sends the task, kills the daemon in the middle, starts it again, and sees the task through.
     pub async fn play(&mut self, audience: &mut dyn Audience) -> Result<Summary, DemoError> {
         let request = request()?;
-        let mut updates = self.stream(&request).await?;
+        let lost = self.send(request.clone()).await?;
+        let mut updates = self.watch().await?;
         loop {
             let update = updates.message().await?.ok_or(DemoError::TooFast)?;
             audience.see(&update);
-            if update.status == "reviewing" && !update.current_agent.is_empty() {
+            if update.phase == "reviewing" && !update.current_agent.is_empty() {
                 break;
             }
         }
         let at_kill = self.statistics().await?;
         self.crash(audience).await?;
-        let mut updates = self.stream(&request).await?;
+        // Its connection died with the daemon.
+        lost.abort();
+        let answer = self.send(request).await?;
+        let mut updates = self.watch().await?;
         while let Some(update) = updates.message().await? {
             audience.see(&update);
         }
-        let answer = self.client().await?.deliberate(request).await?.into_inner();
+        let answer = answer.await.map_err(std::io::Error::other)??.into_inner();
         self.summary(answer, at_kill).await
+    }
+
+    /// The request as any client would send it: it waits for the answer.
+    async fn send(&self, request: DeliberateRequest) -> Result<Pending, DemoError> {
+        let mut client = OrchestratorServiceClient::new(self.connect().await?);
+        Ok(tokio::spawn(async move { client.deliberate(request).await }))
+    }
+
+    async fn connect(&self) -> Result<Channel, DemoError> {
+        let endpoint = Endpoint::from_shared(self.server()?)?.connect_timeout(Duration::from_secs(5));
+        Ok(endpoint.connect().await?)
+    }
+
+    /// The task's updates, as soon as the task is accepted.
+    async fn watch(&self) -> Result<Streaming<TaskUpdate>, DemoError> {
+        let mut client = TaskServiceClient::new(self.connect().await?);
+        let request = WatchTaskRequest { task_id: TASK.to_owned(), ..WatchTaskRequest::default() };
+        let mut tries = ACCEPT_TRIES;
+        loop {
+            match client.watch_task(request.clone()).await {
+                Err(status) if status.code() == Code::NotFound && tries > 0 => tries -= 1,
+                answer => return Ok(answer?.into_inner()),
+            }
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
     }
 
     async fn crash(&mut self, audience: &mut dyn Audience) -> Result<(), DemoError> {
@@ -147,15 +178,6 @@ impl Demo {
         let took = began.elapsed().as_millis();
         audience.hear(&format!("the daemon is back after {took} ms; the same task is sent again and attaches"));
         Ok(())
-    }
-
-    async fn client(&self) -> Result<OrchestratorServiceClient<Channel>, DemoError> {
-        let endpoint = Endpoint::from_shared(self.server()?)?.connect_timeout(Duration::from_secs(5));
-        Ok(OrchestratorServiceClient::new(endpoint.connect().await?))
-    }
-
-    async fn stream(&self, request: &DeliberateRequest) -> Result<Streaming<DeliberationUpdate>, DemoError> {
-        Ok(self.client().await?.stream_deliberation(request.clone()).await?.into_inner())
     }
 
     /// What the model server counted: it is the witness, not the daemon.

@@ -180,7 +180,7 @@ impl System {
     }
 }
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 impl System {
     /// Kills every actor where it stands, and waits until none lives.
     pub async fn kill(&self) {

@@ -145,7 +145,7 @@ pub(crate) struct Registry {
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
     pub(crate) tree: DashMap<String, ActorNode>,
     /// Standing actors by name, for tests that kill them.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) cells: DashMap<String, ractor::ActorCell>,
     pub(crate) counts: DashMap<(Role, TaskKind), Counts>,
     pub(crate) samples: Mutex<VecDeque<Sample>>,

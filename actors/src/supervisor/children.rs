@@ -50,7 +50,7 @@ impl Child {
     }
 
     pub(super) fn lives(&mut self, world: &World, cell: ActorCell) {
-        #[cfg(feature = "testing")]
+        #[cfg(any(test, feature = "testing"))]
         world.registry.cells.insert(self.name.clone(), cell.clone());
         self.cell = Some(cell);
         self.killed = None;
@@ -75,7 +75,7 @@ impl Child {
         if let Some(cell) = self.cell.take() {
             cell.stop(None);
         }
-        #[cfg(feature = "testing")]
+        #[cfg(any(test, feature = "testing"))]
         world.registry.cells.remove(&self.name);
         world.registry.tree.remove(&self.name);
     }

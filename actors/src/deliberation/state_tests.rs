@@ -190,13 +190,26 @@ fn the_deadline_in_the_last_wave_is_said_too() {
 }
 
 #[test]
+fn checks_that_do_not_end_have_not_run() {
+    let mut table = Table::begun(plan(2, 0));
+    table.wave();
+    assert!(table.timers.iter().any(|(timer, after)| *timer == Timer::Checks && *after > Duration::from_secs(5)));
+    table.take(Input::ChecksTimeUp);
+    table.acknowledge_all();
+    let verdict = table.outcome().verdict.clone();
+    assert!(verdict.ranking.iter().all(|ranked| !ranked.checks.policy.passed() && !ranked.checks.any_failed()));
+    table.check();
+    assert_eq!(table.finals.len(), 1, "and come too late");
+}
+
+#[test]
 fn a_stage_has_its_share_of_the_time_and_at_least_one_call() {
     let shares = |call_timeout| {
         let mut table = Table::begun(Plan { call_timeout: Duration::from_secs(call_timeout), ..plan(2, 1) });
         table.wave();
         let waves = table.timers.iter().filter_map(|(timer, after)| match timer {
             Timer::Wave(_) => Some(after.as_secs()),
-            Timer::Whole | Timer::Repeat(_) => None,
+            Timer::Whole | Timer::Checks | Timer::Repeat(_) => None,
         });
         waves.collect::<Vec<_>>()
     };

@@ -21,7 +21,7 @@ impl Census {
         Presence { alive: self.alive.clone() }
     }
 
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn alive(&self) -> usize {
         *self.alive.borrow()
     }

@@ -21,7 +21,7 @@ mod running;
 mod status;
 mod supervisor;
 mod system;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod view;
 mod world;

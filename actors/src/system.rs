@@ -1,28 +1,23 @@
 //! The running actor system: the one door that every adapter uses.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::attached::{self, Attached};
-use crate::budget::DailyTokens;
-use crate::census::Census;
 use crate::deliberation::prompt::Prompts;
 use crate::deliberation::read_ending;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{RunId, StreamId, TaskId};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
-use crate::gate::Gate;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
 use crate::running::Running;
 use crate::supervisor::{Root, RootMessage};
 use crate::view::{Drained, TaskState, TaskView};
-use crate::world::{Fault, Registry, Settings, World};
+use crate::world::{Fault, Settings, World};
 
 /// Longest wait for the actors to stop once the deadline of a drain is over.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -47,20 +42,7 @@ impl System {
     /// Starts the actors and waits until everything that was open is known again.
     pub async fn start(ports: Ports, settings: Settings, prompts: Prompts) -> Result<Self, StartError> {
         adopt_prompts(&ports, &prompts).await?;
-        let world = Arc::new(World {
-            gate: Gate::new(settings.open_deliberations),
-            tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
-            registry: Registry::default(),
-            ports,
-            settings,
-            prompts: Arc::new(prompts),
-            census: Census::default(),
-            started: Instant::now(),
-            stopped: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            recovered: watch::Sender::new(false),
-            fault: watch::Sender::new(None),
-        });
+        let world = Arc::new(World::new(ports, settings, prompts));
         let mut recovered = world.recovered.subscribe();
         let mut fault = world.fault.subscribe();
         let (root, _) =
@@ -180,7 +162,7 @@ impl System {
     }
 }
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 impl System {
     /// Kills every actor where it stands, and waits until none lives.
     pub async fn kill(&self) {
@@ -195,6 +177,13 @@ impl System {
     pub fn kill_actor(&self, name: &str) -> bool {
         let cell = self.world.registry.cells.get(name).map(|cell| cell.clone());
         cell.map(|cell| cell.kill()).is_some()
+    }
+
+    /// Permits that open runs hold.
+    #[must_use]
+    pub fn permits_held(&self) -> u32 {
+        let held = self.world.registry.running.iter().filter(|running| running.is_admitted()).count();
+        u32::try_from(held).unwrap_or(u32::MAX)
     }
 
     /// Actors and admissions that live.

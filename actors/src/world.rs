@@ -96,6 +96,23 @@ impl fmt::Debug for World {
 }
 
 impl World {
+    pub(crate) fn new(ports: Ports, settings: Settings, prompts: Prompts) -> Self {
+        Self {
+            gate: Gate::new(settings.open_deliberations),
+            tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
+            registry: Registry::default(),
+            census: Census::default(),
+            ports,
+            settings,
+            prompts: Arc::new(prompts),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            recovered: watch::Sender::new(false),
+            fault: watch::Sender::new(None),
+        }
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
@@ -145,7 +162,7 @@ pub(crate) struct Registry {
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
     pub(crate) tree: DashMap<String, ActorNode>,
     /// Standing actors by name, for tests that kill them.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) cells: DashMap<String, ractor::ActorCell>,
     pub(crate) counts: DashMap<(Role, TaskKind), Counts>,
     pub(crate) samples: Mutex<VecDeque<Sample>>,

@@ -290,6 +290,7 @@ impl Live {
             let input = match timer {
                 Timer::Whole => Input::TimeUp,
                 Timer::Wave(wave) => Input::WaveTimeUp { wave },
+                Timer::Checks => Input::ChecksTimeUp,
                 Timer::Repeat(call) => Input::RepeatDue { call },
             };
             drop(myself.cast(Message::Input(input)));

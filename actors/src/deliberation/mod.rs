@@ -22,7 +22,11 @@ mod ranking;
 mod record;
 mod show;
 mod state;
+#[cfg(test)]
+mod state_tests;
 mod step;
+#[cfg(test)]
+mod table;
 
 pub(crate) use actor::{Arguments, Deliberation};
 pub(crate) use closing::{Closing, close};

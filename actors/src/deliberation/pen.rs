@@ -150,3 +150,114 @@ impl Pen {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::domain::id::{Role, Timestamp};
+    use crate::domain::task::TaskDraft;
+    use crate::ports::{Journal, TaskRow, TaskStatus};
+    use crate::testing::{FakeChecks, FakeClock, FakeIds, FakeModel, JournalFaults, MemoryJournal, Random};
+
+    const PAGES: usize = 12;
+
+    fn running() -> Arc<Running> {
+        let draft = TaskDraft { role: "DEV".into(), description: "d".into(), ..TaskDraft::default() };
+        let spec = draft.check().unwrap();
+        let row = TaskRow {
+            task: crate::domain::id::TaskId::parse("task_id", "t").unwrap(),
+            role: Role::parse("role", "DEV").unwrap(),
+            kind: spec.kind,
+            status: TaskStatus::Open,
+            run: 1,
+            keyed: true,
+            content_hash: "h".into(),
+            version: 0,
+            story_id: None,
+            winner: None,
+            error: None,
+            duration: None,
+            accepted_at: Timestamp(0),
+            ended_at: None,
+        };
+        Running::new(row, spec.into())
+    }
+
+    fn ports(journal: &MemoryJournal) -> Ports {
+        Ports {
+            model: Arc::new(FakeModel::instant()),
+            checks: Arc::new(FakeChecks),
+            journal: Arc::new(journal.clone()),
+            clock: Arc::new(FakeClock::default()),
+            ids: Arc::new(FakeIds::new(Random::new(1))),
+        }
+    }
+
+    /// Writes some pages at once and some while refusals come back; answers the ids in the order they became durable.
+    async fn write_all(seed: u64, busy_percent: u64) -> (Vec<EventId>, Vec<EventId>) {
+        let random = Random::new(seed);
+        let faults = JournalFaults { random: random.clone(), delay_ms: 9, busy_percent };
+        let journal = MemoryJournal::new().with_faults(faults);
+        let (ports, mut pen) = (ports(&journal), Pen::new(&running(), 0, 0));
+        let (told, mut acks) = mpsc::unbounded_channel();
+        let ack = |number| {
+            let told = told.clone();
+            Ack::new(move |result| drop(told.send((number, result))))
+        };
+        let (mut durable, mut written) = (Vec::new(), 0);
+        while durable.len() < PAGES {
+            while written < PAGES && random.chance(60) {
+                pen.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
+                written += 1;
+            }
+            if written == durable.len() {
+                continue;
+            }
+            let (number, result) = acks.recv().await.unwrap();
+            if let News::Durable(events) = pen.answered(number, result) {
+                durable.extend(events.iter().map(|event| event.id));
+            }
+            if let Some(after) = pen.rewrite_after() {
+                tokio::time::sleep(after).await;
+                pen.rewrite(&ports, ack);
+            }
+        }
+        let stored = journal.stream(&StreamId::named("deliberation/t/1"), 0, 100).await.unwrap();
+        (durable, stored.iter().map(|recorded| recorded.event.id).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_busy_journal_refused_is_written_again_in_order_with_the_same_ids() {
+        for seed in 0..300 {
+            let (durable, stored) = write_all(seed, 40).await;
+            assert_eq!(durable.len(), PAGES, "seed {seed}");
+            assert_eq!(durable, stored, "seed {seed}");
+            assert!(durable.is_sorted(), "seed {seed}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_elses_event_is_noticed_and_answers_for_an_earlier_pen_are_not_taken_for_ones_own() {
+        let journal = MemoryJournal::new();
+        let ports = ports(&journal);
+        let (told, mut acks) = mpsc::unbounded_channel();
+        let ack = |number| {
+            let told = told.clone();
+            Ack::new(move |result| drop(told.send((number, result))))
+        };
+        let mut first = Pen::new(&running(), 0, 0);
+        let mut second = Pen::new(&running(), 0, 0);
+        first.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
+        second.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
+        let (number, result) = acks.recv().await.unwrap();
+        assert!(matches!(first.answered(number, result), News::Durable(_)));
+        let (number, result) = acks.recv().await.unwrap();
+        assert!(matches!(second.answered(number, result.clone()), News::Overtaken));
+        let mut third = Pen::new(&running(), 1, second.next());
+        assert!(matches!(third.answered(number, result), News::Wait));
+    }
+}

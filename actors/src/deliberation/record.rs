@@ -156,8 +156,14 @@ impl Record {
     fn closed(&mut self, missing: &[MissingSeat], at: Timestamp) {
         for seat in 0..self.slots.len() {
             match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
-                Slot::Open { kept: Some(answer), .. } => self.take(seat, &answer, at),
-                Slot::Open { .. } => {
+                Slot::Open { kept, .. } => {
+                    // What an unfinished call has spent is not known: all that it was allowed counts.
+                    let known = kept.as_ref().map_or(0, |answer| answer.attempts.saturating_sub(1));
+                    self.extra += self.allowance.saturating_sub(known);
+                    if let Some(answer) = kept {
+                        self.take(seat, &answer, at);
+                        continue;
+                    }
                     let agent = &self.plan.seats[seat].agent;
                     if let Some(named) = missing.iter().find(|missing| missing.agent == *agent) {
                         self.missing.push(named.clone());

@@ -22,6 +22,8 @@ const MOST_ATTEMPTS: u32 = 4;
 /// How often a seat is asked again whose agent was restarting or full, and the first wait, which doubles.
 const MOST_REPEATS: u32 = 5;
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
+/// Checks have what is left of the deadline, and at least this.
+const LEAST_CHECKS: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -115,6 +117,7 @@ impl State {
             }
             Input::RepeatDue { call } => self.ask(call, effects),
             Input::Checked { reports } => self.checked(now, reports, effects),
+            Input::ChecksTimeUp => self.checks_late(now, effects),
             Input::CancelAsked { reason } => self.cancel(reason, effects),
         }
     }
@@ -291,6 +294,16 @@ impl State {
         effects.push(Effect::Show(show::scoring(&self.record)));
         let texts = self.record.seats.iter().filter_map(|seat| seat.texts.last().cloned());
         effects.push(Effect::Check { texts: texts.collect() });
+        let left = self.record.plan.deadline.saturating_sub(self.record.running);
+        effects.push(Effect::Arm { timer: Timer::Checks, after: left.max(LEAST_CHECKS) });
+    }
+
+    /// Checks that do not end have not run: the verdict says so.
+    fn checks_late(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let why = "the checks did not end in time".into();
+        let texts = self.record.seats.iter().filter(|seat| !seat.texts.is_empty());
+        let reports = texts.map(|_| CheckReport::not_run(&why)).collect();
+        self.checked(now, reports, effects);
     }
 
     fn checked(&mut self, now: Timestamp, reports: Vec<CheckReport>, effects: &mut Vec<Effect>) {

@@ -44,6 +44,8 @@ pub(crate) enum Input {
     Checked {
         reports: Vec<CheckReport>,
     },
+    /// The checks have had their time.
+    ChecksTimeUp,
     CancelAsked {
         reason: Arc<str>,
     },
@@ -84,5 +86,6 @@ pub(crate) struct Ask {
 pub(crate) enum Timer {
     Whole,
     Wave(Wave),
+    Checks,
     Repeat(CallId),
 }

@@ -50,7 +50,7 @@ impl Child {
     }
 
     pub(super) fn lives(&mut self, world: &World, cell: ActorCell) {
-        #[cfg(feature = "testing")]
+        #[cfg(any(test, feature = "testing"))]
         world.registry.cells.insert(self.name.clone(), cell.clone());
         self.cell = Some(cell);
         self.killed = None;
@@ -75,7 +75,7 @@ impl Child {
         if let Some(cell) = self.cell.take() {
             cell.stop(None);
         }
-        #[cfg(feature = "testing")]
+        #[cfg(any(test, feature = "testing"))]
         world.registry.cells.remove(&self.name);
         world.registry.tree.remove(&self.name);
     }
@@ -134,5 +134,106 @@ pub(super) fn exit_of(event: ractor::SupervisionEvent) -> Option<(ActorId, Strin
             Some((cell.get_id(), reason.unwrap_or_else(|| "stopped".to_owned())))
         }
         Event::ActorStarted(_) | Event::ProcessGroupChanged(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus};
+
+    use super::*;
+    use crate::deliberation::prompt::Prompts;
+    use crate::ports::Ports;
+    use crate::testing::{FakeChecks, FakeClock, FakeIds, FakeModel, MemoryJournal, Random, embedded_prompts};
+    use crate::world::Settings;
+
+    /// Answers no ping: its first message never ends.
+    struct Stuck;
+
+    impl Actor for Stuck {
+        type Msg = u64;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<u64>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(&self, _: ActorRef<u64>, _: u64, (): &mut ()) -> Result<(), ActorProcessingErr> {
+            std::future::pending().await
+        }
+    }
+
+    fn world() -> World {
+        let ports = Ports {
+            model: Arc::new(FakeModel::instant()),
+            checks: Arc::new(FakeChecks),
+            journal: Arc::new(MemoryJournal::new()),
+            clock: Arc::new(FakeClock::default()),
+            ids: Arc::new(FakeIds::new(Random::new(1))),
+        };
+        World::new(ports, Settings::default(), Prompts::compile(embedded_prompts()).unwrap())
+    }
+
+    async fn child(world: &World) -> (Child, ActorRef<u64>) {
+        let (actor, _) = Actor::spawn(None, Stuck, ()).await.unwrap();
+        let mut child = Child::standing(world, "stuck".to_owned(), "test".to_owned());
+        child.lives(world, actor.get_cell());
+        (child, actor)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_echoes_is_left_alone() {
+        let world = world();
+        let (mut child, actor) = child(&world).await;
+        for _ in 0..10 {
+            let beat = child.next_beat(&world).unwrap();
+            child.heartbeat.store(beat, Ordering::Relaxed);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(actor.get_status(), ActorStatus::Running);
+        actor.stop(None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_is_killed_when_two_pings_stay_unanswered() {
+        let world = world();
+        let (mut child, actor) = child(&world).await;
+        for _ in 0..2 {
+            actor.cast(child.next_beat(&world).unwrap()).unwrap();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(actor.get_status(), ActorStatus::Running);
+        }
+        child.next_beat(&world);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(actor.get_status(), ActorStatus::Stopped);
+        assert_eq!(*world.fault.borrow(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_survives_its_kill_ends_the_process() {
+        let world = world();
+        let (mut child, _actor) = child(&world).await;
+        for _ in 0..3 {
+            child.next_beat(&world);
+        }
+        assert_eq!(*world.fault.borrow(), None, "killed, and given one more beat");
+        child.next_beat(&world);
+        assert_eq!(*world.fault.borrow(), Some(Fault::Stuck { actor: "stuck".into() }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restarted_child_starts_with_a_clean_heartbeat() {
+        let world = world();
+        let (mut child, actor) = child(&world).await;
+        for _ in 0..3 {
+            child.next_beat(&world);
+        }
+        assert!(matches!(child.died(&world, &Policy::ROLE, "killed"), Verdict::RestartAfter(_)));
+        assert_eq!(child.next_beat(&world), None, "nobody to ping");
+        child.lives(&world, actor.get_cell());
+        child.next_beat(&world);
+        child.next_beat(&world);
+        assert_eq!(*world.fault.borrow(), None);
     }
 }

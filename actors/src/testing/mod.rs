@@ -1,5 +1,6 @@
 //! Fakes for every port, for tests and benchmarks: simulated, in memory, seeded. Never part of a release.
 
+pub mod invariants;
 mod journal;
 mod model;
 mod ports;

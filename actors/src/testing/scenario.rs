@@ -171,7 +171,8 @@ pub struct Stage {
     pub journal: MemoryJournal,
     pub model: FakeModel,
     ports: Ports,
-    settings: Settings,
+    /// In force from the next [`Stage::rise`] on.
+    pub settings: Settings,
 }
 
 /// A story that leaves actors behind has not been told to its end.

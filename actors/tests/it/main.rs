@@ -2,4 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod boundary;
+mod clients;
+mod drain;
+mod failures;
 mod happy_path;
+mod pressure;
+mod restarts;
+mod simulation;
+mod story;

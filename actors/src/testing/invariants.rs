@@ -1,0 +1,185 @@
+//! What must hold of every journal, however it came about: named once, checked everywhere.
+//!
+//! - every admitted task ends in exactly one final event per run;
+//! - events of one stream are in order, without gaps, and nothing follows an end;
+//! - no verdict without a proposal, and none that ranks who proposed nothing;
+//! - no call has two outcomes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::event::{Event, Recorded};
+use crate::domain::id::{AgentId, CallId, RunId, Stage, StreamId, TaskId};
+
+/// The first thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {seq} of {stream}, {kind}: {what}")]
+pub struct Violation {
+    pub seq: u64,
+    pub stream: StreamId,
+    pub kind: &'static str,
+    pub what: String,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    ended: bool,
+    outcomes: BTreeSet<CallId>,
+    proposed: BTreeSet<AgentId>,
+    verdict: bool,
+}
+
+/// Reads a journal, event by event, as far as it has come.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    seq: u64,
+    versions: BTreeMap<StreamId, u64>,
+    /// The last run of each task, and whether it is open.
+    tasks: BTreeMap<TaskId, (u32, bool)>,
+    runs: BTreeMap<StreamId, Run>,
+}
+
+/// Checks a whole journal in which nothing is open any more.
+pub fn check(events: &[Recorded]) -> Result<(), Violation> {
+    let mut ledger = Ledger::default();
+    events.iter().try_for_each(|recorded| ledger.note(recorded))?;
+    match (ledger.open().first(), events.last()) {
+        (Some(run), Some(last)) => Err(violation(last, format!("and {run} has no final event"))),
+        _ => Ok(()),
+    }
+}
+
+impl Ledger {
+    /// Checks one more event.
+    pub fn note(&mut self, recorded: &Recorded) -> Result<(), Violation> {
+        let wrong = |what: &str| Err(violation(recorded, what));
+        if recorded.seq <= self.seq {
+            return wrong("its place in the journal is taken");
+        }
+        self.seq = recorded.seq;
+        let version = self.versions.entry(recorded.stream.clone()).or_default();
+        *version += 1;
+        if recorded.version != *version {
+            return wrong("its stream has a gap or a second event of this version");
+        }
+        let told = match recorded.stream.as_str().split_once('/') {
+            Some(("task", task)) => self.of_task(task, &recorded.event.event),
+            Some(("deliberation", _)) => self.of_run(recorded),
+            _ => Ok(()),
+        };
+        told.or_else(|what| wrong(&what))
+    }
+
+    /// Runs without a final event.
+    #[must_use]
+    pub fn open(&self) -> Vec<RunId> {
+        let open = self.tasks.iter().filter(|(_, (_, open))| *open);
+        open.map(|(task, (run, _))| RunId { task: task.clone(), run: *run }).collect()
+    }
+
+    fn of_task(&mut self, name: &str, event: &Event) -> Result<(), String> {
+        let task = TaskId::parse("task", name).map_err(|problem| problem.to_string())?;
+        let known = self.tasks.get(&task).copied();
+        let (run, open) = match (event, known) {
+            (Event::TaskAccepted { .. }, None) => (1, true),
+            (Event::TaskRetried { run }, Some((last, false))) if *run == last + 1 => (*run, true),
+            (Event::TaskFailed(failure), Some((run, true))) if failure.run == run => (run, false),
+            (Event::TaskCancelled { run, .. }, Some((last, true))) if *run == last => (*run, false),
+            (Event::TaskCompleted { run, .. }, Some((last, true))) if *run == last => {
+                let stream = StreamId::deliberation(&RunId { task: task.clone(), run: *run });
+                if !self.runs.get(&stream).is_some_and(|run| run.verdict) {
+                    return Err("completed without a verdict".to_owned());
+                }
+                (*run, false)
+            }
+            _ => return Err(format!("does not follow {known:?} (last run, whether it is open)")),
+        };
+        self.tasks.insert(task, (run, open));
+        Ok(())
+    }
+
+    fn of_run(&mut self, recorded: &Recorded) -> Result<(), String> {
+        let event = &recorded.event.event;
+        if matches!(event, Event::DeliberationStarted(_)) != (recorded.version == 1) {
+            return Err("a run begins with its start, once".to_owned());
+        }
+        let run = self.runs.entry(recorded.stream.clone()).or_default();
+        if run.ended {
+            return Err("the run had ended".to_owned());
+        }
+        match event {
+            Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => {
+                if !run.outcomes.insert(call.clone()) {
+                    return Err(format!("call {call} has two outcomes"));
+                }
+                if call.wave.stage == Stage::Propose && matches!(event, Event::CallAnswered { .. }) {
+                    run.proposed.insert(call.agent.clone());
+                }
+            }
+            Event::VerdictReached(verdict) => {
+                (run.ended, run.verdict) = (true, true);
+                let stranger = verdict.ranking.iter().find(|ranked| !run.proposed.contains(&ranked.agent));
+                if verdict.ranking.is_empty() || stranger.is_some() {
+                    return Err("a verdict without a proposal".to_owned());
+                }
+            }
+            Event::DeliberationFailed { .. } | Event::DeliberationCancelled { .. } => run.ended = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn violation(recorded: &Recorded, what: impl Into<String>) -> Violation {
+    let (seq, stream) = (recorded.seq, recorded.stream.clone());
+    Violation { seq, stream, kind: recorded.event.event.kind(), what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::event::{NewEvent, SCHEMA};
+    use crate::domain::id::{EventId, Timestamp};
+    use crate::domain::task::TaskDraft;
+
+    fn recorded(seq: u64, version: u64, event: Event) -> Recorded {
+        let new = NewEvent { id: EventId([0; 16]), at: Timestamp(0), correlation: None, causation: None, event };
+        Recorded { seq, stream: StreamId::named("task/t"), version, schema: SCHEMA, event: new }
+    }
+
+    fn accepted() -> Event {
+        let draft = TaskDraft { role: "DEV".into(), description: "d".into(), ..TaskDraft::default() };
+        let (task, spec) = (TaskId::parse("task", "t").unwrap(), Arc::new(draft.check().unwrap()));
+        Event::TaskAccepted { task, content_hash: "h".into(), keyed: true, spec }
+    }
+
+    fn cancelled(run: u32) -> Event {
+        Event::TaskCancelled { run, reason: "r".into() }
+    }
+
+    #[test]
+    fn one_final_per_run_is_right_and_anything_else_is_not() {
+        let begin = recorded(1, 1, accepted());
+        let end = recorded(2, 2, cancelled(1));
+        assert_eq!(check(&[begin.clone(), end.clone()]), Ok(()));
+        let retried = recorded(3, 3, Event::TaskRetried { run: 2 });
+        assert_eq!(check(&[begin.clone(), end.clone(), retried, recorded(4, 4, cancelled(2))]), Ok(()));
+        assert!(check(&[begin.clone()]).is_err(), "none");
+        assert!(check(&[begin.clone(), end.clone(), recorded(3, 3, cancelled(1))]).is_err(), "two");
+        assert!(check(&[begin.clone(), recorded(2, 2, cancelled(2))]).is_err(), "of another run");
+    }
+
+    #[test]
+    fn gaps_and_repeated_places_are_seen() {
+        assert!(check(&[recorded(1, 1, accepted()), recorded(2, 3, cancelled(1))]).is_err());
+        assert!(check(&[recorded(1, 1, accepted()), recorded(1, 2, cancelled(1))]).is_err());
+    }
+
+    #[test]
+    fn a_completed_task_without_a_verdict_is_seen() {
+        let winner = AgentId::parse("agent", "a").unwrap();
+        let completed = Event::TaskCompleted { run: 1, winner, duration: std::time::Duration::ZERO };
+        assert!(check(&[recorded(1, 1, accepted()), recorded(2, 2, completed)]).is_err());
+    }
+}

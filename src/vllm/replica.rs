@@ -191,11 +191,15 @@ impl Replica {
         let outcome = asked.unwrap_or_else(|_| {
             Err(Trouble { standing: Standing::Unknown, ..Trouble::silent("does not say in time what it serves") })
         });
-        *lock(&self.known) = match &outcome {
-            Ok(catalog) => Known::Served(Arc::clone(catalog)),
-            Err(trouble) if trouble.standing == Standing::Failed => Known::Nothing,
-            Err(_) => Known::Unlisted { until: Instant::now() + UNLISTED_FOR },
-        };
+        let mut known = lock(&self.known);
+        match &outcome {
+            Ok(catalog) => *known = Known::Served(Arc::clone(catalog)),
+            // What it said before still holds: a server under load may be slow to say it again.
+            Err(_) if matches!(*known, Known::Served(_)) => {}
+            Err(trouble) if trouble.standing == Standing::Failed => *known = Known::Nothing,
+            Err(_) => *known = Known::Unlisted { until: Instant::now() + UNLISTED_FOR },
+        }
+        drop(known);
         outcome
     }
 

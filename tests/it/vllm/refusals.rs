@@ -53,12 +53,13 @@ async fn what_a_server_says_is_quoted_short_and_without_the_key() {
 #[tokio::test]
 async fn a_redirect_is_refused() {
     let there = sim_with(Vec::new()).await;
-    let location = Some(there.url().unwrap().join("v1/chat/completions").unwrap().to_string());
-    let what = FaultKind::Status { status: 307, retry_after: None, location: location.clone(), message: None };
+    let location = there.url().unwrap().join("v1/chat/completions").unwrap().to_string();
+    let to = Some(location.clone());
+    let what = FaultKind::Status { status: 307, retry_after: None, location: to, message: None };
     let here = sim_with(vec![Fault::always(what)]).await;
     let failure = model(with_key(&here)).complete(&proposal()).await.unwrap_err();
     assert_eq!((failure.class, failure.attempts), (Class::Refused, 1));
-    assert!(failure.message.contains(&location.unwrap()), "{failure}");
+    assert!(failure.message.contains(&location), "{failure}");
     assert_eq!(there.stats().calls, 0);
 }
 

@@ -9,7 +9,7 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
-const TABLES: &str = include_str!("../wire/tables.md");
+const TABLES: &str = include_str!("../../wire/tables.md");
 const PACKAGES: [&str; 2] = ["fleet.orchestrator.v1", "orchestrator.v1"];
 
 /// One line per fact, such as `orchestrator.v1 Proposal.revisions = 5 repeated string`.

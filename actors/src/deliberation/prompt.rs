@@ -186,7 +186,8 @@ mod tests {
     fn the_same_call_has_the_same_bytes_whenever_it_is_made() {
         let plan = plan(3, 1);
         for stage in [Stage::Propose, Stage::Critique, Stage::Revise] {
-            let ask = |prompts: Prompts| prompts.ask(&plan, &call(stage, 1), 1, TEXTS).unwrap();
+            let nonce = || Derived::of(plan.salt, &call(stage, 1)).nonce;
+            let ask = |prompts: Prompts| prompts.ask(&plan.spec.role, (stage, 1), &nonce(), TEXTS).unwrap();
             assert_eq!(ask(prompts()), ask(prompts()));
         }
         assert_eq!(prompts().shared(&plan.spec).unwrap(), prompts().shared(&plan.spec).unwrap());
@@ -195,8 +196,8 @@ mod tests {
     #[test]
     fn texts_of_agents_stand_between_fences_that_nobody_could_foresee() {
         let plan = plan(3, 1);
-        let text = prompts().ask(&plan, &call(Stage::Critique, 1), 1, TEXTS).unwrap();
         let nonce = Derived::of(plan.salt, &call(Stage::Critique, 1)).nonce;
+        let text = prompts().ask(&plan.spec.role, (Stage::Critique, 1), &nonce, TEXTS).unwrap();
         let fenced = format!("<<<PROPOSAL {nonce}\n{}\n>>>PROPOSAL {nonce}", TEXTS.proposal);
         assert!(text.contains(&fenced), "{text}");
         assert_eq!(text.matches(&nonce).count(), 2, "no other line bears the code word");

@@ -156,10 +156,7 @@ impl Scenario {
                 endpoint: Endpoint::Pool,
                 sampling: Sampling::default(),
             };
-            match stage.system().create_council(draft).await {
-                Ok(_) | Err(SystemError::CouncilExists { .. }) => {}
-                Err(error) => std::panic::panic_any(error.to_string()),
-            }
+            stage.council(draft).await;
         }
         stage
     }
@@ -193,6 +190,17 @@ impl Stage {
         match &self.system {
             Some(system) => system,
             None => std::panic::panic_any("the system is down"),
+        }
+    }
+
+    /// Creates a council unless it is there, as soon as the journal has room.
+    async fn council(&self, draft: CouncilDraft) {
+        loop {
+            match self.system().create_council(draft.clone()).await {
+                Ok(_) | Err(SystemError::CouncilExists { .. }) => return,
+                Err(SystemError::Busy { retry_after, .. }) => tokio::time::sleep(retry_after).await,
+                Err(error) => std::panic::panic_any(error.to_string()),
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod clients;
 mod drain;
 mod failures;
 mod happy_path;
+mod power;
 mod pressure;
 mod restarts;
 mod simulation;

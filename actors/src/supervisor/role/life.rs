@@ -224,6 +224,7 @@ impl Live {
             }
         }
         if !self.has_council && self.agents.is_empty() && self.world.registry.open_runs(&self.role).is_empty() {
+            self.children.values_mut().for_each(|child| child.leave(&self.world));
             myself.stop(Some("its council was deleted".to_owned()));
         }
     }

@@ -60,7 +60,9 @@ fn throughput(criterion: &mut Criterion) {
             for _ in 0..batches {
                 deliberate(&stage).await;
             }
-            start.elapsed()
+            let elapsed = start.elapsed();
+            stage.close().await;
+            elapsed
         });
     });
     group.finish();
@@ -90,7 +92,9 @@ async fn template() -> Vec<Recorded> {
     let stage = Scenario::new().council("DEV", 3).start().await;
     let attached = stage.system().submit(Some(Stage::task(NAME)), spec(draft("d")), Hold::Call).await.unwrap();
     attached.outcome().await.unwrap();
-    stage.journal.events()
+    let events = stage.journal.events();
+    stage.close().await;
+    events
 }
 
 /// The same events as another task's, from their stored form.

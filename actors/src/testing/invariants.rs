@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(check(&[begin.clone(), end.clone()]), Ok(()));
         let retried = recorded(3, 3, Event::TaskRetried { run: 2 });
         assert_eq!(check(&[begin.clone(), end.clone(), retried, recorded(4, 4, cancelled(2))]), Ok(()));
-        assert!(check(&[begin.clone()]).is_err(), "none");
+        assert!(check(std::slice::from_ref(&begin)).is_err(), "none");
         assert!(check(&[begin.clone(), end.clone(), recorded(3, 3, cancelled(1))]).is_err(), "two");
         assert!(check(&[begin.clone(), recorded(2, 2, cancelled(2))]).is_err(), "of another run");
     }

@@ -304,7 +304,9 @@ fn silence_ordered_panics() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let ordered = info.payload_as_str().is_some_and(|text| text.contains("told to"));
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+            let ordered = text.is_some_and(|text| text.contains("told to"));
             if !ordered {
                 usual(info);
             }

@@ -33,20 +33,14 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<usize, OpenError> 
     }
 }
 
-/// Takes the steps that are missing. A file with other tables, such as one of an older program, keeps them.
-pub(super) fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let taken = check(conn, path)?;
-    if taken == 0 {
-        reserve_auto_vacuum(conn).map_err(OpenError::sqlite(path))?;
-    }
-    for (step, script) in SCRIPTS.iter().enumerate().skip(taken) {
-        take_step(conn, step, script).map_err(OpenError::sqlite(path))?;
-    }
-    Ok(())
+/// Takes the steps after those that were `taken`. A file with other tables, such as one of an older program, keeps
+/// them.
+pub(super) fn migrate(conn: &mut Connection, taken: usize) -> rusqlite::Result<()> {
+    SCRIPTS.iter().enumerate().skip(taken).try_for_each(|(step, script)| take_step(conn, step, script))
 }
 
-/// Takes effect only before the first table, or with a rewrite of the file.
-fn reserve_auto_vacuum(conn: &Connection) -> rusqlite::Result<()> {
+/// Belongs to the first step, but takes effect only before the first write, or with a rewrite of the file.
+pub(super) fn reserve_auto_vacuum(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && pragma(conn, "auto_vacuum")? != INCREMENTAL {
@@ -77,6 +71,11 @@ fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
 mod tests {
     use super::*;
 
+    fn migrated(conn: &mut Connection) -> Result<(), OpenError> {
+        let taken = check(conn, Path::new("a.db"))?;
+        migrate(conn, taken).map_err(OpenError::sqlite("a.db"))
+    }
+
     fn store_id(conn: &Connection) -> String {
         conn.query_row("SELECT id FROM store", [], |row| row.get(0)).unwrap()
     }
@@ -84,9 +83,9 @@ mod tests {
     #[test]
     fn a_second_migration_changes_nothing() {
         let mut conn = Connection::open_in_memory().unwrap();
-        migrate(&mut conn, Path::new("a.db")).unwrap();
+        migrated(&mut conn).unwrap();
         let first = store_id(&conn);
-        migrate(&mut conn, Path::new("a.db")).unwrap();
+        migrated(&mut conn).unwrap();
         assert_eq!(store_id(&conn), first);
         assert_eq!(pragma(&conn, "user_version").unwrap(), 1);
     }
@@ -95,10 +94,10 @@ mod tests {
     fn a_file_of_another_program_is_refused_and_one_without_a_version_is_shared() {
         let mut other = Connection::open_in_memory().unwrap();
         other.pragma_update(None, "user_version", 3).unwrap();
-        assert!(matches!(migrate(&mut other, Path::new("a.db")), Err(OpenError::NotAStore { .. })));
+        assert!(matches!(migrated(&mut other), Err(OpenError::NotAStore { .. })));
         let mut older = Connection::open_in_memory().unwrap();
         older.execute_batch("CREATE TABLE workflows (id TEXT); INSERT INTO workflows VALUES ('w-1')").unwrap();
-        migrate(&mut older, Path::new("a.db")).unwrap();
+        migrated(&mut older).unwrap();
         let kept: String = older.query_row("SELECT id FROM workflows", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "w-1");
     }
@@ -109,7 +108,8 @@ mod tests {
         for (name, before) in [("new.db", ""), ("old.db", "CREATE TABLE workflows (id TEXT)")] {
             let mut conn = Connection::open(folder.path().join(name)).unwrap();
             conn.execute_batch(before).unwrap();
-            migrate(&mut conn, Path::new(name)).unwrap();
+            reserve_auto_vacuum(&conn).unwrap();
+            migrated(&mut conn).unwrap();
             assert_eq!(pragma(&conn, "auto_vacuum").unwrap(), INCREMENTAL, "{name}");
         }
     }

@@ -196,9 +196,19 @@ fn value(event: &JournalEvent) -> Value {
 /// The one thing that tells an event from others of its type.
 fn gist(event: &JournalEvent) -> String {
     let value = value(event);
-    let fields = ["call", "agent", "reason", "message", "role"];
-    let text = fields.iter().find_map(|name| value.get(name).and_then(Value::as_str)).unwrap_or_default();
-    brief(text, 80)
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        // A call is told by its wave and its agent; the task stands in the stream's name.
+        Value::Object(call) => {
+            let wave = call.get("wave")?;
+            let (stage, round) = (wave.get("stage")?.as_str()?, wave.get("round")?);
+            Some(format!("{stage}-{round} {}", call.get("agent")?.as_str()?))
+        }
+        _ => None,
+    };
+    let fields = ["call", "agent", "winner", "reason", "message", "role"];
+    let found = fields.iter().find_map(|name| value.get(name).and_then(text));
+    brief(&found.unwrap_or_default(), 80)
 }
 
 fn payload(event: &JournalEvent, output: &Output) -> io::Result<()> {

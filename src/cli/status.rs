@@ -1,6 +1,6 @@
 //! `status`: how the daemon is, and its supervision tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
@@ -57,15 +57,25 @@ async fn tree(daemon: &Daemon, output: &Output) -> Result<(), Failure> {
     })
 }
 
-/// Parents come before their children.
+/// Each actor below its parent, in the order they came; one whose parent is not among them stands on top.
 fn indented(actors: &[ActorNode]) -> Vec<Vec<String>> {
-    let mut depths: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut rows = Vec::with_capacity(actors.len());
+    let mut children: BTreeMap<&str, Vec<&ActorNode>> = BTreeMap::new();
+    let known: BTreeSet<&str> = actors.iter().map(|actor| actor.name.as_str()).collect();
     for actor in actors {
-        let depth = depths.get(actor.parent.as_str()).map_or(0, |depth| depth + 1);
-        depths.insert(&actor.name, depth);
+        let parent = Some(actor.parent.as_str()).filter(|parent| known.contains(parent) && *parent != actor.name);
+        children.entry(parent.unwrap_or_default()).or_default().push(actor);
+    }
+    let mut rows = Vec::with_capacity(actors.len());
+    let mut open: Vec<(usize, &ActorNode)> = Vec::new();
+    let mut push = |open: &mut Vec<_>, depth: usize, parent: &str| {
+        let below = children.remove(parent).unwrap_or_default();
+        open.extend(below.into_iter().rev().map(|actor| (depth, actor)));
+    };
+    push(&mut open, 0, "");
+    while let Some((depth, actor)) = open.pop() {
         let name = format!("{}{}", "  ".repeat(depth), actor.name);
         rows.push(vec![name, actor.state.clone(), actor.restarts.to_string(), actor.reason.clone()]);
+        push(&mut open, depth + 1, &actor.name);
     }
     rows
 }
@@ -79,7 +89,7 @@ mod tests {
         let node =
             |name: &str, parent: &str| ActorNode { name: name.into(), parent: parent.into(), ..ActorNode::default() };
         let rows =
-            indented(&[node("root", ""), node("councils", "root"), node("DEV", "councils"), node("outbox", "root")]);
+            indented(&[node("DEV", "councils"), node("councils", "root"), node("outbox", "root"), node("root", "")]);
         let names: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
         assert_eq!(names, ["root", "  councils", "    DEV", "  outbox"]);
     }

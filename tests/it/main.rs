@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod checks;
+mod cli;
 mod config;
 mod licences;
 mod sim;

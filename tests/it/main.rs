@@ -3,6 +3,7 @@
 
 mod checks;
 mod config;
+mod daemon;
 mod licences;
 mod sim;
 mod store;

@@ -213,7 +213,8 @@ async fn unknown_and_taken_names_are_told_with_those_there_are() -> Result<()> {
     let status = client.create_council(again).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
     assert!(status.message().contains("DEV"), "{status}");
-    let twice = fleet::RegisterAgentRequest { agent_id: "agent-dev-001".into(), role: "DEV".into(), ..Default::default() };
+    let twice =
+        fleet::RegisterAgentRequest { agent_id: "agent-dev-001".into(), role: "DEV".into(), ..Default::default() };
     let status = client.register_agent(twice).await.unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists, "{status}");
 

@@ -175,8 +175,7 @@ impl Daemon {
 /// A simulator that answers plain sentences after a while, and keeps all bodies.
 pub(super) async fn simulator(latency: Duration) -> Result<SimServer> {
     let fixed_ms = u64::try_from(latency.as_millis())?;
-    let behaviour =
-        Behaviour { latency: Latency::Fixed { fixed_ms }, answers: Answers::Prose, ..Behaviour::default() };
+    let behaviour = Behaviour { latency: Latency::Fixed { fixed_ms }, answers: Answers::Prose, ..Behaviour::default() };
     Ok(SimServer::start(SimSettings { behaviour, record: 10_000, ..SimSettings::default() }).await?)
 }
 
@@ -199,4 +198,14 @@ where
 pub(super) async fn until_in_flight(sim: &SimServer, calls: u64, limit: Duration) -> Result<()> {
     let look = || async { Ok((sim.stats().in_flight == calls).then_some(())) };
     until(&format!("{calls} calls in flight"), limit, look).await
+}
+
+/// The seed of this run, told so that it can be had again: `MOOTHALL_TEST_SEED`.
+pub(super) fn seed() -> Result<u64> {
+    let seed = match std::env::var("MOOTHALL_TEST_SEED") {
+        Ok(text) => text.parse().context("MOOTHALL_TEST_SEED")?,
+        Err(_) => rand::random(),
+    };
+    eprintln!("MOOTHALL_TEST_SEED={seed}");
+    Ok(seed)
 }

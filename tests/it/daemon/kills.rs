@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse};
-use moothall::sim::{Answers, Behaviour, BehaviourChange, CallCount, Fault, FaultKind, Latency, SimServer, SimSettings};
+use moothall::sim::{
+    Answers, Behaviour, BehaviourChange, CallCount, Fault, FaultKind, Latency, SimServer, SimSettings,
+};
 use moothall::store::FaultPoint;
 use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::Stage;
@@ -19,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
-use super::harness::{Daemon, Home, LIMIT, Orchestrator, simulator, until, until_in_flight};
+use super::harness::{Daemon, Home, LIMIT, Orchestrator, seed, simulator, until, until_in_flight};
 use super::record::Record;
 use super::request::{assert_texts_are_the_models, authors, task};
 
@@ -71,16 +73,6 @@ async fn uneven_simulator(median_ms: f64) -> Result<SimServer> {
     let latency = Latency::Lognormal { median_ms, sigma: 0.7 };
     let behaviour = Behaviour { latency, answers: Answers::Prose, ..Behaviour::default() };
     Ok(SimServer::start(SimSettings { behaviour, ..SimSettings::default() }).await?)
-}
-
-/// The seed of this run, told so that it can be had again: `MOOTHALL_TEST_SEED`.
-fn seed() -> Result<u64> {
-    let seed = match std::env::var("MOOTHALL_TEST_SEED") {
-        Ok(text) => text.parse().context("MOOTHALL_TEST_SEED")?,
-        Err(_) => rand::random(),
-    };
-    eprintln!("MOOTHALL_TEST_SEED={seed}");
-    Ok(seed)
 }
 
 fn now_ms() -> Result<u64> {

@@ -173,7 +173,9 @@ async fn metrics_are_valid_prometheus_text() -> Result<()> {
     daemon.client().await?.deliberate(task("T-1")).await?;
     let (status, text) = daemon.page("/metrics").await?;
     assert_eq!(status, 200);
-    let comment = Regex::new(r"^# (?:HELP [a-zA-Z_:][\w:]* .*|TYPE ([a-zA-Z_:][\w:]*) (?:counter|gauge|histogram|summary|untyped))$")?;
+    let comment = Regex::new(
+        r"^# (?:HELP [a-zA-Z_:][\w:]* .*|TYPE ([a-zA-Z_:][\w:]*) (?:counter|gauge|histogram|summary|untyped))$",
+    )?;
     let label = r#"[a-zA-Z_]\w*="(?:[^"\\]|\\.)*""#;
     let sample = Regex::new(&format!(r"^([a-zA-Z_:][\w:]*)(?:\{{(?:{label}(?:,{label})*)?,?\}})? (\S+)(?: -?\d+)?$"))?;
     let mut types = BTreeSet::new();
@@ -211,8 +213,12 @@ async fn councils_and_agents_outlive_a_kill_and_defaults_are_made_only_when_ther
     let data = CreateCouncilRequest { role: "data".into(), num_agents: 2, ..Default::default() };
     client.create_council(data).await?;
     let endpoint = format!("http://{}/v1", sim.addr());
-    let guest =
-        RegisterAgentRequest { agent_id: "guest".into(), role: "QA".into(), endpoint, ..RegisterAgentRequest::default() };
+    let guest = RegisterAgentRequest {
+        agent_id: "guest".into(),
+        role: "QA".into(),
+        endpoint,
+        ..RegisterAgentRequest::default()
+    };
     client.register_agent(guest).await?;
     let before = councils(&mut client).await?;
     daemon.kill().await?;

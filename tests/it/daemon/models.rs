@@ -7,10 +7,12 @@ use anyhow::{Context, Result, ensure};
 use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse, TaskConstraints};
 use moothall::sim::{Answers, Behaviour, BehaviourChange, Fault, FaultKind, Latency, SimServer, SimSettings};
 use moothall_actors::domain::id::Stage;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::net::TcpSocket;
 use tonic::{Code, Status};
 
-use super::harness::{Daemon, Home, LIMIT, Orchestrator, simulator, until};
+use super::harness::{Daemon, Home, LIMIT, Orchestrator, seed, simulator, until, until_in_flight};
 use super::request::{assert_texts_are_the_models, authors, task};
 
 /// How soon an answer must come once the model servers are well again.
@@ -67,6 +69,9 @@ async fn a_model_server_that_comes_after_the_daemon_is_found() -> Result<()> {
     assert!(refused.message().contains("agent-dev-001"), "{refused}");
     assert!(refused.message().contains("refused"), "the cause is missing: {refused}");
 
+    let (status, health) = daemon.page("/health").await?;
+    ensure!(status == 200 && health.contains("degraded") && health.contains("model"), "{status} {health}");
+
     let behaviour = Behaviour { answers: Answers::Prose, ..Behaviour::default() };
     let _sim = SimServer::start(SimSettings { listen, behaviour, ..SimSettings::default() }).await?;
     heals(&daemon).await?;
@@ -83,10 +88,10 @@ async fn a_server_that_always_fails_is_an_error_with_its_cause_and_heals() -> Re
     let table = [
         ("internal-error", FaultKind::status(500), Code::Unavailable, "500"),
         ("bad-gateway", FaultKind::status(502), Code::Unavailable, "502"),
-        ("garbage", FaultKind::Garbage, Code::Unavailable, "JSON"),
-        ("half-json", FaultKind::HalfJson, Code::Unavailable, "JSON"),
+        ("garbage", FaultKind::Garbage, Code::Unavailable, "not a completion"),
+        ("half-json", FaultKind::HalfJson, Code::Unavailable, "not a completion"),
         ("no-choice", FaultKind::EmptyChoices, Code::Unavailable, "choice"),
-        ("no-content", FaultKind::NoContent, Code::Unavailable, "content"),
+        ("no-content", FaultKind::NoContent, Code::Unavailable, "text is empty"),
         ("dropped", FaultKind::Drop, Code::Unavailable, "connection"),
         ("cut", FaultKind::Cut, Code::Unavailable, "connection"),
         ("hanging", FaultKind::Hang, Code::DeadlineExceeded, "no answer within"),
@@ -174,7 +179,7 @@ async fn a_slow_server_is_given_up_when_the_time_is_over_and_its_calls_are_dropp
     let late = deliberate(&mut client, task("T-1")).await.unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
     assert!(late.message().contains("no answer within"), "{late}");
-    super::harness::until_in_flight(&sim, 0, LIMIT).await?;
+    until_in_flight(&sim, 0, LIMIT).await?;
     answer_after(&sim, 0);
     heals(&daemon).await?;
     daemon.stop().await
@@ -182,26 +187,37 @@ async fn a_slow_server_is_given_up_when_the_time_is_over_and_its_calls_are_dropp
 
 #[tokio::test]
 async fn a_server_that_fails_now_and_then_never_makes_an_answer_that_no_model_gave() -> Result<()> {
-    let sim = simulator(Duration::from_millis(2)).await?;
+    let mut random = StdRng::seed_from_u64(seed()?);
+    let sim = simulator(Duration::ZERO).await?;
     let daemon = impatient(sim.addr())?.start().await?;
-    let sometimes = |what| Fault { rate: 0.08, ..Fault::always(what) };
-    let kinds = [FaultKind::Drop, FaultKind::Garbage, FaultKind::HalfJson, FaultKind::Cut, FaultKind::status(500)];
-    misbehave(&sim, kinds.map(sometimes).into());
+    let mut client = daemon.client().await?;
     let mut answered = 0;
-    for number in 0..20 {
-        let mut client = daemon.client().await?;
+    for number in 0..25 {
+        let faults: Vec<_> = (0..3).map(|_| some_fault(&mut random)).collect();
+        misbehave(&sim, faults.clone());
         match deliberate(&mut client, task(&format!("T-{number}"))).await {
             Ok(answer) => {
                 answered += 1;
                 let tags = &answer.metadata.as_ref().context("no metadata")?.tags;
                 let whole = answer.results.len() == 3 || tags.contains_key("missing");
-                assert!(whole, "a seat is missing and not named: {tags:?}");
+                assert!(whole, "a seat is missing and not named: {tags:?} after {faults:?}");
             }
-            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status} after {faults:?}"),
         }
     }
     assert!(answered > 0, "retries helped nobody");
     misbehave(&sim, Vec::new());
     heals(&daemon).await?;
     daemon.stop().await
+}
+
+/// Often few enough for retries to make up for it, sometimes too many.
+fn some_fault(random: &mut StdRng) -> Fault {
+    let kinds = [FaultKind::Drop, FaultKind::Garbage, FaultKind::HalfJson, FaultKind::Cut, FaultKind::status(500)];
+    let stages = [Stage::Propose, Stage::Critique, Stage::Revise];
+    Fault {
+        stage: Some(stages[random.random_range(0..stages.len())]),
+        seat: Some(format!("00{}", random.random_range(1..=3))),
+        ..Fault::first(random.random_range(1..=5), kinds[random.random_range(0..kinds.len())].clone())
+    }
 }

@@ -27,6 +27,9 @@ fn deliberate(id: &str, more: Value) -> Value {
     request
 }
 
+/// Its name, and how many calls it makes.
+type Wave = (&'static str, usize);
+
 /// How often each stage was asked; every call once.
 fn calls_by_wave(sim: &SimServer) -> BTreeMap<String, usize> {
     let mut waves = BTreeMap::new();
@@ -43,9 +46,8 @@ async fn prose_is_deliberated_in_as_many_calls_as_the_rounds_and_agents_say() ->
     let sim = simulator(LATENCY).await?;
     let daemon = Home::new(sim.addr())?.start().await?;
     let one_round = [("propose-0", 3), ("critique-1", 3), ("revise-1", 3)];
-    let two_rounds =
-        [("propose-0", 3), ("critique-1", 3), ("revise-1", 3), ("critique-2", 3), ("revise-2", 3)];
-    let table: [(&str, Value, &[(&str, usize)]); 5] = [
+    let two_rounds = [("propose-0", 3), ("critique-1", 3), ("revise-1", 3), ("critique-2", 3), ("revise-2", 3)];
+    let table: [(&str, Value, &[Wave]); 5] = [
         ("rounds-1", json!({"rounds": 1}), &one_round),
         ("rounds-0", json!({"rounds": 0}), &one_round),
         ("rounds-2", json!({"rounds": 2}), &two_rounds),
@@ -156,7 +158,8 @@ async fn a_stream_names_its_task_first_and_ends_complete() -> Result<()> {
     assert_eq!(stream.end.initial_metadata["moothall-task-id"], "T-1");
     let status: Vec<_> = stream.answers.iter().filter_map(|update| update["status"].as_str()).collect();
     assert_eq!((status.first(), status.last()), (Some(&"generating"), Some(&"complete")));
-    let stored = python::call(daemon.grpc, NEWER, "GetDeliberationResult", json!({"task_id": "T-1"})).await?.answer()?;
+    let stored =
+        python::call(daemon.grpc, NEWER, "GetDeliberationResult", json!({"task_id": "T-1"})).await?.answer()?;
     assert_eq!(stored["status"], "DELIBERATION_STATUS_COMPLETED");
     let last = stream.answers.last().context("no update")?;
     assert_eq!(stored["results"][0], last["partial_result"]);

@@ -4,6 +4,7 @@
 mod checks;
 mod cli;
 mod config;
+mod daemon;
 mod licences;
 mod sim;
 mod store;

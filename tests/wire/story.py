@@ -12,8 +12,9 @@ import uuid
 
 import grpc
 from client import Client, shown
+from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha import reflection_pb2
 
 ROLE = "WIRE"
 TASK = "Write a function that parses a duration such as 1h30m."
@@ -163,21 +164,42 @@ def older(target):
         assert client.GetStatus({}).status in {"healthy", "degraded"}
 
 
-def health_and_reflection(target, package):
+def health(target, package):
     with grpc.insecure_channel(target) as channel:
-        asked = health_pb2.HealthCheckRequest(service=f"{package.name}.{package.service}")
-        answer = health_pb2_grpc.HealthStub(channel).Check(asked)
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        services = ProtoReflectionDescriptorDatabase(channel).get_services()
-        assert f"{package.name}.{package.service}" in services and "grpc.health.v1.Health" in services
-        return sorted(services)
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", f"{package.name}.{package.service}", "orchestrator.v1.OrchestratorService", "journal"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
+        asked = health_pb2.HealthCheckRequest(service="no.such.Service")
+        refused(grpc.StatusCode.NOT_FOUND, stub.Check, asked)
+
+
+def reflection(target, version):
+    """How many methods each service has. Both versions have the same messages; only their paths differ."""
+    with grpc.insecure_channel(target) as channel:
+        ask = channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        [listed] = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        names = [service.name for service in listed.list_services_response.service]
+        assert "grpc.health.v1.Health" in names, names
+        methods = {}
+        for answer in ask(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in names):
+            for encoded in answer.file_descriptor_response.file_descriptor_proto:
+                file = descriptor_pb2.FileDescriptorProto.FromString(encoded)
+                methods.update({f"{file.package}.{service.name}": len(service.method) for service in file.service})
+        assert set(names) <= set(methods), f"{set(names) - set(methods)} cannot be looked up"
+        return methods
 
 
 def main():
     target = sys.argv[1]
     with Client(target) as client:
         grpc.channel_ready_future(client.channel).result(timeout=30)
-        seen = {"services": health_and_reflection(target, client.package)}
+        health(target, client.package)
+        seen = {"methods": {version: reflection(target, version) for version in ("v1", "v1alpha")}}
         councils(client)
         try:
             seen["calls"] = deliberations(client)

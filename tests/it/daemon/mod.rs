@@ -1,0 +1,14 @@
+//! The real daemon, started as its users start it and treated as badly as the world will treat it. The model simulator
+//! runs in the test's own process: it is the witness of what the daemon really asked.
+
+mod bad_input;
+mod harness;
+mod kills;
+mod life;
+mod models;
+mod python;
+mod raw;
+mod record;
+mod request;
+mod streams;
+mod wire;

@@ -30,6 +30,46 @@ enum Known {
     WorthAnotherRun(TaskRow),
 }
 
+/// A run that is wanted.
+struct Begin {
+    task: TaskId,
+    spec: Arc<TaskSpec>,
+    hash: Arc<str>,
+    keyed: bool,
+    hold: Hold,
+}
+
+impl Begin {
+    fn check_same(&self, known: &Arc<str>) -> Result<(), SystemError> {
+        match *known == self.hash {
+            true => Ok(()),
+            false => Err(SystemError::OtherContent { task: self.task.clone() }),
+        }
+    }
+}
+
+/// Why a run was not begun; nothing of it is on disk.
+enum NotBegun {
+    /// The store knows the id.
+    Taken,
+    Refused(SystemError),
+}
+
+impl From<SystemError> for NotBegun {
+    fn from(error: SystemError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<NotBegun> for SystemError {
+    fn from(refused: NotBegun) -> Self {
+        match refused {
+            NotBegun::Taken => Self::Unavailable("the task was just submitted elsewhere; try again".into()),
+            NotBegun::Refused(error) => error,
+        }
+    }
+}
+
 impl System {
     /// Admits a task, or attaches to the one that has this id and content. Durable when it returns.
     ///
@@ -50,38 +90,48 @@ impl System {
 
     async fn admit(&self, task: Option<TaskId>, spec: TaskSpec, hold: Hold) -> Result<Attached, SystemError> {
         let hash: Arc<str> = spec.content_hash().into();
+        let spec = Arc::new(spec);
         let Some(task) = task else {
-            return self.begin(self.new_task_id()?, spec, hash, None, hold == Hold::Background, hold).await;
+            let begin = Begin { task: self.new_task_id()?, spec, hash, keyed: hold == Hold::Background, hold };
+            return Ok(self.begin(&begin, None).await?);
         };
+        let begin = Begin { task, spec, hash, keyed: true, hold };
         loop {
-            let earlier = match self.world.registry.claim(&task) {
-                Ok(_claim) => {
-                    return match self.known(&task, &hash).await? {
-                        Known::Here(attached) => Ok(attached),
-                        Known::Nothing => self.begin(task, spec, hash, None, true, hold).await,
-                        Known::WorthAnotherRun(row) => self.begin(task, spec, hash, Some(row), true, hold).await,
-                    };
-                }
+            let mut earlier = match self.world.registry.claim(&begin.task) {
+                Ok(_claim) => return self.admit_claimed(&begin).await,
                 Err(earlier) => earlier,
             };
-            let mut earlier = earlier;
             drop(earlier.changed().await);
         }
     }
 
-    /// Runs, or ended: then its content must be the same.
-    async fn known(&self, task: &TaskId, hash: &Arc<str>) -> Result<Known, SystemError> {
-        let same = |known: &Arc<str>| match known == hash {
-            true => Ok(()),
-            false => Err(SystemError::OtherContent { task: task.clone() }),
-        };
-        let running = self.world.registry.running.get(task).map(|running| running.clone());
-        if let Some(running) = running.filter(|running| !running.has_ended()) {
-            same(&running.row.content_hash)?;
-            return Ok(Known::Here(Attached::joined_to(&self.world, running)));
+    /// Most ids are new: writing finds out, and saves those a question to the store.
+    async fn admit_claimed(&self, begin: &Begin) -> Result<Attached, SystemError> {
+        if let Some(attached) = self.at_work(begin)? {
+            return Ok(attached);
         }
-        let Some(row) = self.world.ports.journal.task(task).await? else { return Ok(Known::Nothing) };
-        same(&row.content_hash)?;
+        let refused = match self.begin(begin, None).await {
+            Ok(attached) => return Ok(attached),
+            Err(refused) => refused,
+        };
+        match self.known(begin).await? {
+            Known::Here(attached) => Ok(attached),
+            Known::WorthAnotherRun(row) => Ok(self.begin(begin, Some(row)).await?),
+            Known::Nothing => Err(refused.into()),
+        }
+    }
+
+    fn at_work(&self, begin: &Begin) -> Result<Option<Attached>, SystemError> {
+        let running = self.world.registry.running.get(&begin.task).map(|running| running.clone());
+        let Some(running) = running.filter(|running| !running.has_ended()) else { return Ok(None) };
+        begin.check_same(&running.row.content_hash)?;
+        Ok(Some(Attached::joined_to(&self.world, running)))
+    }
+
+    /// What the store has under this id: then its content must be the same.
+    async fn known(&self, begin: &Begin) -> Result<Known, SystemError> {
+        let Some(row) = self.world.ports.journal.task(&begin.task).await? else { return Ok(Known::Nothing) };
+        begin.check_same(&row.content_hash)?;
         let may_heal = row.failure().is_none_or(|failure| failure.class.may_heal());
         if row.status == TaskStatus::Failed && may_heal {
             return Ok(Known::WorthAnotherRun(row));
@@ -89,26 +139,17 @@ impl System {
         self.ended(row).await.map(Known::Here)
     }
 
-    async fn begin(
-        &self,
-        task: TaskId,
-        spec: TaskSpec,
-        hash: Arc<str>,
-        earlier: Option<TaskRow>,
-        keyed: bool,
-        hold: Hold,
-    ) -> Result<Attached, SystemError> {
-        self.check_open(&spec.role)?;
+    async fn begin(&self, begin: &Begin, earlier: Option<TaskRow>) -> Result<Attached, NotBegun> {
+        self.check_open(&begin.spec.role)?;
         self.check_tokens()?;
         let permit = self.world.gate.try_admit()?;
-        let spec = Arc::new(spec);
         let accepted = match earlier {
             Some(row) => self.retry(row).await,
-            None => self.accept(&task, &spec, hash, keyed).await,
+            None => self.accept(begin).await,
         };
-        let running = Running::new(accepted?, spec);
+        let running = Running::new(accepted?, begin.spec.clone());
         running.hold(permit);
-        let attached = Attached::started(&self.world, running.clone(), hold);
+        let attached = Attached::started(&self.world, running.clone(), begin.hold);
         self.launch(&running).await;
         Ok(attached)
     }
@@ -136,13 +177,8 @@ impl System {
     }
 
     /// Writes that the task is admitted.
-    async fn accept(
-        &self,
-        task: &TaskId,
-        spec: &Arc<TaskSpec>,
-        hash: Arc<str>,
-        keyed: bool,
-    ) -> Result<TaskRow, SystemError> {
+    async fn accept(&self, begin: &Begin) -> Result<TaskRow, NotBegun> {
+        let Begin { task, spec, hash, keyed, .. } = begin;
         let now = self.world.ports.clock.now();
         let row = TaskRow {
             task: task.clone(),
@@ -150,7 +186,7 @@ impl System {
             kind: spec.kind,
             status: TaskStatus::Open,
             run: 1,
-            keyed,
+            keyed: *keyed,
             content_hash: hash.clone(),
             version: 1,
             story_id: spec.story_id().map(Into::into),
@@ -160,28 +196,27 @@ impl System {
             accepted_at: now,
             ended_at: None,
         };
-        let accepted = Event::TaskAccepted { task: task.clone(), content_hash: hash, keyed, spec: spec.clone() };
+        let (task_id, content_hash) = (task.clone(), hash.clone());
+        let accepted = Event::TaskAccepted { task: task_id, content_hash, keyed: *keyed, spec: spec.clone() };
         self.write(task, 0, accepted, now).await?;
         Ok(row)
     }
 
     /// Writes that the task's next run begins.
-    async fn retry(&self, row: TaskRow) -> Result<TaskRow, SystemError> {
+    async fn retry(&self, row: TaskRow) -> Result<TaskRow, NotBegun> {
         let run = row.run + 1;
         self.write(&row.task, row.version, Event::TaskRetried { run }, self.world.ports.clock.now()).await?;
         let version = row.version + 1;
         Ok(TaskRow { run, version, status: TaskStatus::Open, error: None, ended_at: None, ..row })
     }
 
-    async fn write(&self, task: &TaskId, version: u64, event: Event, at: Timestamp) -> Result<(), SystemError> {
+    async fn write(&self, task: &TaskId, version: u64, event: Event, at: Timestamp) -> Result<(), NotBegun> {
         let id = self.world.ports.ids.event_id();
         let new = NewEvent { id, at, correlation: Some(task.as_str().into()), causation: None, event };
         match self.world.ports.journal.commit(Batch::one(StreamId::task(task), version, vec![new])).await {
             Ok(_) => Ok(()),
-            Err(JournalError::Conflict { .. }) => {
-                Err(SystemError::Unavailable("the task was just submitted elsewhere; try again".into()))
-            }
-            Err(error) => Err(error.into()),
+            Err(JournalError::Conflict { .. }) => Err(NotBegun::Taken),
+            Err(error) => Err(NotBegun::Refused(error.into())),
         }
     }
 

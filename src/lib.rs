@@ -10,6 +10,7 @@ pub mod error;
 pub mod folder;
 pub mod grpc;
 pub mod http;
+mod listen;
 pub mod process;
 pub mod sim;
 pub mod store;

@@ -9,16 +9,17 @@ use tokio::runtime::Handle;
 
 use crate::System;
 use crate::attached::{Attached, Hold};
-use crate::council::Message as CouncilMessage;
-use crate::deliberation::{self, Closing};
+use crate::council;
+use crate::deliberation::{self, Begun, Closing};
 use crate::domain::answer::Class;
 use crate::domain::council::Council;
-use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{Role, StreamId, TaskId, Timestamp};
+use crate::domain::event::{Event, NewEvent, Plan};
+use crate::domain::id::{Role, RunId, StreamId, TaskId, Timestamp};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
-use crate::ports::{Batch, JournalError, JournalHealth, TaskRow, TaskStatus};
+use crate::ports::{Append, Batch, JournalError, JournalHealth, TaskRow, TaskStatus};
 use crate::running::Running;
+use crate::supervisor::DeliberationsMessage;
 use crate::world::stopping;
 
 /// What is known of a task id.
@@ -46,6 +47,35 @@ impl Begin {
             false => Err(SystemError::OtherContent { task: self.task.clone() }),
         }
     }
+
+    /// The first event of a new task, and its row.
+    fn accepted(&self, at: Timestamp) -> (Event, TaskRow) {
+        let Self { task, spec, hash, keyed, .. } = self;
+        let row = TaskRow {
+            task: task.clone(),
+            role: spec.role.clone(),
+            kind: spec.kind,
+            status: TaskStatus::Open,
+            run: 1,
+            keyed: *keyed,
+            content_hash: hash.clone(),
+            version: 1,
+            story_id: spec.story_id().map(Into::into),
+            winner: None,
+            error: None,
+            duration: None,
+            accepted_at: at,
+            ended_at: None,
+        };
+        let (task, content_hash) = (task.clone(), hash.clone());
+        (Event::TaskAccepted { task, content_hash, keyed: *keyed, spec: spec.clone() }, row)
+    }
+}
+
+/// The row of a task's next run.
+fn retried(row: TaskRow) -> TaskRow {
+    let (run, version) = (row.run + 1, row.version + 1);
+    TaskRow { run, version, status: TaskStatus::Open, error: None, ended_at: None, ..row }
 }
 
 /// Why a run was not begun; nothing of it is on disk.
@@ -140,81 +170,68 @@ impl System {
     }
 
     async fn begin(&self, begin: &Begin, earlier: Option<TaskRow>) -> Result<Attached, NotBegun> {
-        self.check_open(&begin.spec.role)?;
+        let council = self.open_council(&begin.spec.role)?;
         self.check_tokens()?;
         let permit = self.world.gate.try_admit()?;
-        let accepted = match earlier {
-            Some(row) => self.retry(row).await,
-            None => self.accept(begin).await,
+        let run = RunId { task: begin.task.clone(), run: earlier.as_ref().map_or(1, |row| row.run + 1) };
+        let plan = council::plan(&self.world, &council, run.clone(), begin.spec.clone());
+        let plan = Arc::new(plan.map_err(SystemError::Unavailable)?);
+        let now = self.world.ports.clock.now();
+        let (event, row) = match earlier {
+            Some(row) => (Event::TaskRetried { run: run.run }, retried(row)),
+            None => begin.accepted(now),
         };
-        let running = Running::new(accepted?, begin.spec.clone());
+        let begun = self.write(&run, row.version - 1, event, plan.clone(), now).await?;
+        let running = Running::new(row, begin.spec.clone());
         running.hold(permit);
         let attached = Attached::started(&self.world, running.clone(), begin.hold);
-        self.launch(&running).await;
+        self.launch(&running, plan, begun).await;
         Ok(attached)
     }
 
-    /// A council that is just restarting finds the run by itself; where none will come back, the run ends here.
-    async fn launch(&self, running: &Arc<Running>) {
+    /// A supervisor that is just restarting finds the run by itself; where none will come back, the run ends here.
+    async fn launch(&self, running: &Arc<Running>, plan: Arc<Plan>, begun: Begun) {
         let registry = &self.world.registry;
         registry.running.insert(running.run.task.clone(), running.clone());
         if self.world.has_stopped() {
             return running.finish(Err(stopping()));
         }
         let role = &running.spec.role;
-        let standing = registry.councils.get(role).map(|entry| (entry.council.parked.clone(), entry.actor.clone()));
+        let standing = registry.councils.get(role).map(|entry| entry.council.parked.clone());
         let (class, message): (_, Arc<str>) = match standing {
-            Some((None, Some(council))) => {
-                let fresh = running.row.run == 1;
-                return drop(council.cast(CouncilMessage::Start { running: running.clone(), fresh }));
+            Some(None) => {
+                let start =
+                    DeliberationsMessage::Start { running: running.clone(), plan: Ok(plan), begun: Some(begun) };
+                let deliberations = registry.deliberations.get(role).map(|entry| entry.value().clone());
+                return deliberations.map_or((), |deliberations| drop(deliberations.cast(start)));
             }
-            Some((None, None)) => return,
-            Some((Some(reason), _)) => (Class::Transient, format!("role {role} is parked: {reason}").into()),
+            Some(Some(reason)) => (Class::Transient, format!("role {role} is parked: {reason}").into()),
             None => (Class::Refused, format!("no council has the role {role} any more").into()),
         };
         running.finish(deliberation::close(&self.world, running, Closing::Failed { class, message }).await);
         registry.finished(running, self.world.uptime());
     }
 
-    /// Writes that the task is admitted.
-    async fn accept(&self, begin: &Begin) -> Result<TaskRow, NotBegun> {
-        let Begin { task, spec, hash, keyed, .. } = begin;
-        let now = self.world.ports.clock.now();
-        let row = TaskRow {
-            task: task.clone(),
-            role: spec.role.clone(),
-            kind: spec.kind,
-            status: TaskStatus::Open,
-            run: 1,
-            keyed: *keyed,
-            content_hash: hash.clone(),
-            version: 1,
-            story_id: spec.story_id().map(Into::into),
-            winner: None,
-            error: None,
-            duration: None,
-            accepted_at: now,
-            ended_at: None,
-        };
-        let (task_id, content_hash) = (task.clone(), hash.clone());
-        let accepted = Event::TaskAccepted { task: task_id, content_hash, keyed: *keyed, spec: spec.clone() };
-        self.write(task, 0, accepted, now).await?;
-        Ok(row)
-    }
-
-    /// Writes that the task's next run begins.
-    async fn retry(&self, row: TaskRow) -> Result<TaskRow, NotBegun> {
-        let run = row.run + 1;
-        self.write(&row.task, row.version, Event::TaskRetried { run }, self.world.ports.clock.now()).await?;
-        let version = row.version + 1;
-        Ok(TaskRow { run, version, status: TaskStatus::Open, error: None, ended_at: None, ..row })
-    }
-
-    async fn write(&self, task: &TaskId, version: u64, event: Event, at: Timestamp) -> Result<(), NotBegun> {
-        let id = self.world.ports.ids.event_id();
-        let new = NewEvent { id, at, correlation: Some(task.as_str().into()), causation: None, event };
-        match self.world.ports.journal.commit(Batch::one(StreamId::task(task), version, vec![new])).await {
-            Ok(_) => Ok(()),
+    /// Writes that the task is admitted or tried again, and in the same batch what its run will be.
+    async fn write(
+        &self,
+        run: &RunId,
+        version: u64,
+        event: Event,
+        plan: Arc<Plan>,
+        at: Timestamp,
+    ) -> Result<Begun, NotBegun> {
+        let ids = &self.world.ports.ids;
+        let (id, correlation) = (ids.event_id(), Some(run.task.as_str().into()));
+        let admitted = NewEvent { id, at, correlation: correlation.clone(), causation: None, event };
+        let begun = Begun { event: ids.event_id(), at };
+        let event = Event::DeliberationStarted(plan);
+        let started = NewEvent { id: begun.event, at, correlation, causation: Some(id), event };
+        let mut batch = Batch::one(StreamId::task(&run.task), version, vec![admitted]);
+        let stream = StreamId::deliberation(run);
+        batch.appends.push(Append { stream, expected_version: 0, events: vec![started] });
+        match self.world.ports.journal.commit(batch).await {
+            Ok(_) => Ok(begun),
             Err(JournalError::Conflict { .. }) => Err(NotBegun::Taken),
             Err(error) => Err(NotBegun::Refused(error.into())),
         }
@@ -226,7 +243,7 @@ impl System {
     }
 
     /// Before a task is admitted there is somebody who could work on it, and a journal to write it to.
-    fn check_open(&self, role: &Role) -> Result<(), SystemError> {
+    fn open_council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {
         let unavailable = |why: String| Err(SystemError::Unavailable(why.into()));
         if self.world.is_draining() {
             return unavailable("the daemon is stopping".to_owned());
@@ -243,7 +260,7 @@ impl System {
             return Err(SystemError::WrongState(why.into()));
         }
         match council.seats.iter().any(|seat| self.world.registry.agent(role, &seat.agent).is_some()) {
-            true => Ok(()),
+            true => Ok(council),
             false => unavailable(format!("no agent of council {role} is ready; they are restarting")),
         }
     }

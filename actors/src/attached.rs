@@ -21,7 +21,7 @@ pub enum Hold {
     /// It reads a stream. Leaving early ends the run: at once when nobody can find it again, else after a while in
     /// which nobody else came.
     Stream,
-    /// Nobody waits: leaving changes nothing.
+    /// Nobody waits, or somebody only watches: it does not count among the clients, and leaving changes nothing.
     Background,
 }
 
@@ -35,14 +35,24 @@ pub struct Attached {
 
 impl Attached {
     pub(crate) fn started(world: &Arc<World>, running: Arc<Running>, hold: Hold) -> Self {
-        running.join();
-        Self { world: world.clone(), running, joined: false, hold }
+        Self::new(world, running, false, hold)
     }
 
     /// To a run that was there before: leaving changes nothing, unless nobody could find the run again.
     pub(crate) fn joined_to(world: &Arc<World>, running: Arc<Running>) -> Self {
-        running.join();
-        Self { world: world.clone(), running, joined: true, hold: Hold::Call }
+        Self::new(world, running, true, Hold::Call)
+    }
+
+    /// To a run that was there before, to see how it goes.
+    pub(crate) fn watching(world: &Arc<World>, running: Arc<Running>) -> Self {
+        Self::new(world, running, true, Hold::Background)
+    }
+
+    fn new(world: &Arc<World>, running: Arc<Running>, joined: bool, hold: Hold) -> Self {
+        if hold != Hold::Background {
+            running.join();
+        }
+        Self { world: world.clone(), running, joined, hold }
     }
 
     #[must_use]
@@ -80,6 +90,9 @@ fn patience(hold: Hold, keyed: bool, joined: bool, grace: Duration) -> Option<Du
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        if self.hold == Hold::Background {
+            return;
+        }
         let left = self.running.leave();
         if left > 0 || self.running.has_ended() || self.world.is_draining() {
             return;

@@ -3,12 +3,13 @@
 //! A reader holds a place in the list, not a queue: nothing is skipped, nobody waits for it, and one that stops
 //! reading costs its cursor and nothing else.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::domain::answer::Usage;
-use crate::domain::id::{AgentId, Timestamp};
+use crate::domain::answer::{Failure, Usage};
+use crate::domain::id::{AgentId, Stage, Timestamp, Wave};
 use crate::domain::verdict::{Proposal, Ranked};
 
 /// Where a deliberation is, in the words of the wire.
@@ -49,6 +50,43 @@ pub struct Partial {
     pub ranked: Option<Ranked>,
 }
 
+/// What happened, shown as a sentence fragment for people, such as `agent-dev-002 proposed`. Most of them are never
+/// read, so that the words are made where they are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happened {
+    Asked { wave: Wave, agents: usize, of: usize },
+    Answered { agent: AgentId, stage: Stage },
+    Missed { agent: AgentId, failure: Failure },
+    Resumed { wave: Wave, calls: u32 },
+    ChecksBegan,
+    Ranked { agent: AgentId, rank: u32 },
+    Failed { why: Arc<str> },
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked { wave, agents, of } => write!(f, "{wave}: {agents} of {of} agents asked"),
+            Self::Answered { agent, stage } => write!(f, "{agent} {}", verb(*stage)),
+            Self::Missed { agent, failure } => write!(f, "{agent} is missing: {failure}"),
+            Self::Resumed { wave, calls } => write!(f, "resumed at {wave} with {calls} finished calls"),
+            Self::ChecksBegan => f.write_str("checks run"),
+            Self::Ranked { agent, rank } => write!(f, "{agent} is ranked {rank}"),
+            Self::Failed { why } => f.write_str(why),
+        }
+    }
+}
+
+fn verb(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Propose => "proposed",
+        Stage::Critique => "reviewed",
+        Stage::Revise => "revised",
+        Stage::Score => "scored",
+        Stage::Select => "selected",
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
@@ -56,8 +94,7 @@ pub struct Update {
     pub phase: Phase,
     /// 0 to 100; never falls.
     pub percent: u8,
-    /// A sentence fragment for people, such as `agent-dev-002 proposed`.
-    pub step: Arc<str>,
+    pub step: Happened,
     /// Set where one agent acts.
     pub agent: Option<AgentId>,
     pub partial: Option<Arc<Partial>>,

@@ -90,10 +90,10 @@ impl System {
         spec.ok_or_else(|| SystemError::UnknownTask { task: task.clone() })
     }
 
-    /// To a task that runs or has ended. Leaving changes nothing for the task, unless nobody could find it again.
+    /// To a task that runs or has ended, to see how it goes: that neither holds the task nor ends it.
     pub async fn attach(&self, task: &TaskId) -> Result<Attached, SystemError> {
         if let Some(running) = self.world.registry.running.get(task).map(|running| running.clone()) {
-            return Ok(Attached::joined_to(&self.world, running));
+            return Ok(Attached::watching(&self.world, running));
         }
         let row = self.row(task).await?;
         self.ended(row).await

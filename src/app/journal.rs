@@ -104,9 +104,12 @@ impl Journal for StoredJournal {
 impl JournalAdmin for StoredJournal {
     async fn select(&self, query: &EventQuery) -> Result<EventPage, JournalError> {
         let prefix = Some(query.stream_prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        // Asked first: at the end of the page all events up to it were looked at, also those that did not match.
+        let head = self.store.stats().await?.last_seq;
         let stored = self.store.read_filtered(query.after_seq, query.limit, prefix, &query.types).await?;
         let end = stored.len() < query.limit;
-        let next_after = stored.last().map_or(query.after_seq, |event| event.seq);
+        let last = stored.last().map_or(query.after_seq, |event| event.seq);
+        let next_after = if end { last.max(head) } else { last };
         let events = stored.into_iter().map(|event| event.decode()).collect::<Result<_, _>>();
         let events = events.map_err(|error| JournalError::Unusable(error.to_string().into()))?;
         Ok(EventPage { events, next_after, end })

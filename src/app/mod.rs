@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 use crate::checks::{PolicyChecks, PolicyError};
 use crate::config::Config;
 use crate::http::{Readiness, Stage};
+use crate::listen::listen;
 use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
@@ -104,8 +105,8 @@ pub async fn run(
     ready: impl FnOnce(Addresses),
     stop: impl Future<Output = ()>,
 ) -> Result<(), AppError> {
-    let grpc_listener = listen("gRPC", config.server.grpc).await?;
-    let http_listener = listen("HTTP", config.server.http).await?;
+    let grpc_listener = open("gRPC", config.server.grpc)?;
+    let http_listener = open("HTTP", config.server.http)?;
     let addresses =
         Addresses { grpc: bound(&grpc_listener, config.server.grpc), http: bound(&http_listener, config.server.http) };
     let readiness = Arc::new(Readiness::default());
@@ -153,8 +154,8 @@ pub async fn run(
     outcome
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    TcpListener::bind(address).await.map_err(|source| AppError::Listen { what, address, source })
+fn open(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    listen(address).map_err(|source| AppError::Listen { what, address, source })
 }
 
 fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {

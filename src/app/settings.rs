@@ -3,9 +3,8 @@
 use moothall_actors::Settings;
 use moothall_actors::domain::council::Sampling;
 
-use crate::config::{AgentType, Config, ProfileConfig};
-use crate::grpc::{AgentSettings, AllowedHosts, GrpcSettings, ModelProfile};
-use crate::vllm::HostPattern;
+use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
+use crate::grpc::{AgentSettings, GrpcSettings, ModelProfile};
 
 pub(super) fn system(config: &Config) -> Settings {
     Settings {
@@ -20,14 +19,14 @@ pub(super) fn system(config: &Config) -> Settings {
 }
 
 pub(super) fn grpc(config: &Config) -> GrpcSettings {
-    let own = config.model.replicas.iter().filter_map(|url| url.host_str()).map(str::to_owned);
-    let allowed = config.model.allowed_endpoints.iter().flat_map(hosts);
+    let own = config.model.replicas.iter().filter_map(HostPattern::host_of);
+    let allowed = config.model.allowed_endpoints.iter().cloned();
     let profiles = config.profiles.iter().map(|(name, profile)| (name.clone(), model_profile(profile)));
     GrpcSettings {
         agents: AgentSettings {
             agent_type: config.agents.default_type.as_str().into(),
             allow_mock: config.agents.allow_mock,
-            allowed_endpoints: AllowedHosts::new(allowed.chain(own)),
+            allowed_endpoints: allowed.chain(own).collect(),
             profiles: profiles.collect(),
             default_model: config.model.model.as_str().into(),
         },
@@ -44,14 +43,6 @@ fn model_profile(profile: &ProfileConfig) -> ModelProfile {
     }
 }
 
-/// The gRPC services know no word for this machine.
-fn hosts(pattern: &HostPattern) -> Vec<String> {
-    match pattern {
-        HostPattern::Loopback => ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
-        other => vec![other.to_string()],
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +54,7 @@ mod tests {
         let sources = Sources { overrides: flags.map(str::to_owned).to_vec(), ..Sources::default() };
         let settings = grpc(&Config::load(&sources).unwrap().config);
         let allowed = settings.agents.allowed_endpoints.to_string();
-        assert_eq!(allowed, "localhost, 127.0.0.1, [::1], models.example.com:443, vllm");
+        assert_eq!(allowed, "loopback, models.example.com:443, vllm");
         assert_eq!(settings.agents.profiles["large"].url.as_deref(), Some("https://models.example.com/v1"));
     }
 }

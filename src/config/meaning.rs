@@ -10,6 +10,7 @@ use moothall_actors::domain::id::Role;
 use moothall_actors::domain::task::MAX_ROUNDS;
 use tracing_subscriber::EnvFilter;
 
+use super::host::HostPattern;
 use super::model;
 use super::raw::{
     RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawServer, RawStore,
@@ -20,7 +21,7 @@ use super::section::{
     LogFormat, NatsConfig, ProfileConfig, ServerConfig, StoreConfig,
 };
 use crate::store::DatabaseUrl;
-use crate::vllm::{HostPattern, VllmSettings};
+use crate::vllm::VllmSettings;
 
 /// `None` = some rule was broken, and noted.
 pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {

@@ -8,6 +8,7 @@
 //! Nothing stops at the first problem: whoever starts the daemon sees all of them at once, each with its key, its
 //! value, the rule and where the value came from. Secrets appear in none of that.
 
+mod host;
 mod meaning;
 mod model;
 mod problem;
@@ -21,6 +22,7 @@ mod value;
 
 use serde::Deserialize;
 
+pub use host::{HostPattern, NotAPattern};
 pub(crate) use problem::toml_problem;
 pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};

@@ -7,13 +7,12 @@ use serde_json::Map;
 use toml::Value;
 use url::Url;
 
+use super::host::HostPattern;
 use super::raw::{RawModel, RawProfile};
 use super::rule::Rules;
 use super::secret::Secret;
 use super::section::ProfileConfig;
-use crate::vllm::{
-    BreakerSettings, HostPattern, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings,
-};
+use crate::vllm::{BreakerSettings, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings};
 
 /// The servers of `model.urls`; profiles and allowed hosts are other sections' matter.
 pub(super) fn servers(raw: &RawModel, rules: &mut Rules<'_>) -> Option<VllmSettings> {

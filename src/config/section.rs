@@ -10,9 +10,10 @@ use std::time::Duration;
 use moothall_actors::domain::id::Role;
 use url::Url;
 
+use super::host::HostPattern;
 use super::secret::Secret;
 use crate::store::DatabaseUrl;
-use crate::vllm::{HostPattern, VllmSettings};
+use crate::vllm::VllmSettings;
 
 /// Everything the daemon can be told.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ fn settings() -> AgentSettings {
     AgentSettings {
         agent_type: "VLLM".into(),
         allow_mock: false,
-        allowed_endpoints: AllowedHosts::new(["localhost".to_owned()]),
+        allowed_endpoints: ["localhost".parse().unwrap()].into_iter().collect(),
         profiles: BTreeMap::from([("large".to_owned(), profile)]),
         default_model: "small-1".into(),
     }

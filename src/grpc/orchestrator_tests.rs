@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::domain::answer::{Class, Usage};
-use moothall_actors::domain::id::Timestamp;
+use moothall_actors::domain::id::{Stage, Timestamp};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::TaskStatus;
-use moothall_actors::progress::{Partial, Update};
+use moothall_actors::progress::{Happened, Partial, Update};
 use moothall_actors::view::Finished as Sum;
 use tonic::Code;
 
@@ -22,7 +22,7 @@ fn update(phase: Phase) -> Event {
             at: Timestamp(1),
             phase,
             percent: 30,
-            step: "agent-dev-001 proposed".into(),
+            step: Happened::Answered { agent: agent(1), stage: Stage::Propose },
             agent: Some(agent(1)),
             partial: Some(Arc::new(partial)),
             usage: Usage::default(),

@@ -329,7 +329,7 @@ async fn councils_and_agents_come_and_go() {
     let settings = GrpcSettings {
         agents: AgentSettings {
             agent_type: "VLLM".into(),
-            allowed_endpoints: super::super::AllowedHosts::new(["localhost".to_owned()]),
+            allowed_endpoints: ["localhost".parse().unwrap()].into_iter().collect(),
             ..AgentSettings::default()
         },
         ..GrpcSettings::default()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::domain::answer::{Class, Usage};
-use moothall_actors::domain::id::Timestamp;
+use moothall_actors::domain::id::{Stage, Timestamp};
+use moothall_actors::progress::Happened;
 use tonic_types::StatusExt;
 
 use super::super::fixtures::{agent, outcome, row};
@@ -50,7 +51,7 @@ fn a_running_task_tells_where_it_is() {
         at: Timestamp(3_000),
         phase: Phase::Reviewing,
         percent: 55,
-        step: "agent-dev-001 reviewed".into(),
+        step: Happened::Answered { agent: agent(1), stage: Stage::Critique },
         agent: Some(agent(1)),
         partial: None,
         usage: Usage { prompt: 7, completion: 3 },

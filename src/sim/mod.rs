@@ -26,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
+use crate::listen::listen;
+
 pub use behaviour::{Answers, Behaviour, BehaviourChange, Fault, FaultKind, Latency, MODEL, SimSettings};
 pub use script::{Otherwise, Script, ScriptError, ScriptedAnswer, ScriptedTask};
 pub use scripted::{SIMULATED_MODEL, ScriptedModel};
@@ -43,7 +45,7 @@ pub struct SimServer {
 impl SimServer {
     /// Listens, and answers from then on.
     pub async fn start(settings: SimSettings) -> io::Result<Self> {
-        let listener = TcpListener::bind(settings.listen).await?;
+        let listener = listen(settings.listen)?;
         let addr = listener.local_addr()?;
         let sim = Arc::new(Sim::new(settings));
         let accepting = tokio::spawn(accept(listener, Arc::clone(&sim)));

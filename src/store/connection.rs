@@ -15,12 +15,15 @@ use super::migration;
 /// How long SQLite itself waits for a lock of another process before it reports one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A checkpoint inside a commit after so many pages (16 MiB): often enough to keep the WAL small, seldom enough that
+/// Of new stores: several answers of a model fit in one page, so that little of it stays empty and a commit writes few.
+const PAGE_BYTES: i64 = 8_192;
+
+/// A checkpoint inside a commit after so many pages (32 MiB): often enough to keep the WAL small, seldom enough that
 /// the pages of the indexes are written back once for many inserts.
 const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// What stays of the WAL file once it was written back.
-const WAL_KEPT_BYTES: i64 = 32 << 20;
+const WAL_KEPT_BYTES: i64 = 48 << 20;
 
 /// The writer's page cache, in KiB (negative as SQLite wants it): the inner pages of all indexes stay in it.
 const CACHE_KIB: i64 = -16_384;
@@ -93,6 +96,7 @@ fn make(path: &Path, durability: Durability) -> Result<(), OpenError> {
 
 fn fill(aside: &Path) -> rusqlite::Result<()> {
     let mut conn = Connection::open(aside)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES)?;
     migration::reserve_auto_vacuum(&conn)?;
     conn.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
     migration::migrate(&mut conn, 0)?;

@@ -16,8 +16,10 @@ use moothall_actors::ports::{Ack, Batch, Committed, JournalError};
 const MAX_GROUP: usize = 1_024;
 /// The longest wait for more batches.
 const GATHER: Duration = Duration::from_micros(500);
-/// No batch for so long: no more are coming.
+/// No batch for so long: no more are coming. Not asked under load, where a look costs more than the wait.
 const LULL: Duration = Duration::from_micros(100);
+/// A group of so many batches is load.
+const LOAD: usize = 16;
 /// When to come back to a full queue: about the time of some commits.
 const BUSY_RETRY: Duration = Duration::from_millis(50);
 
@@ -137,7 +139,8 @@ impl Queue {
             state.wake_at = 1;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state = self.wait_for(state, likely);
+        let lull = if last < LOAD { LULL } else { GATHER };
+        state = self.wait_for(state, likely, lull);
         state.wake_at = usize::MAX;
         if state.waiting.len() <= MAX_GROUP {
             return Some(std::mem::take(&mut state.waiting));
@@ -147,12 +150,17 @@ impl Queue {
     }
 
     /// Waits until `likely` batches are there, none came for a while, or it took long enough.
-    fn wait_for<'q>(&'q self, mut state: MutexGuard<'q, State>, likely: usize) -> MutexGuard<'q, State> {
+    fn wait_for<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, State>,
+        likely: usize,
+        lull: Duration,
+    ) -> MutexGuard<'q, State> {
         let until = Instant::now() + GATHER;
         state.wake_at = likely;
         while state.waiting.len() < likely && matches!(state.phase, Phase::Open) {
             let before = state.waiting.len();
-            state = self.arrived.wait_timeout(state, LULL).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.arrived.wait_timeout(state, lull).unwrap_or_else(PoisonError::into_inner).0;
             if state.waiting.len() == before || Instant::now() >= until {
                 break;
             }

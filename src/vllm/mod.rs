@@ -7,7 +7,6 @@ mod breaker;
 mod call;
 mod catalog;
 mod exchange;
-mod host;
 mod metric;
 mod probe;
 mod replica;
@@ -30,7 +29,6 @@ use moothall_actors::ports::{AnswerForm, Model, ModelCall};
 use url::Url;
 
 pub use breaker::BreakerState;
-pub use host::{HostPattern, NotAPattern};
 pub use probe::ReplicaReport;
 pub use replica::ReplicaState;
 pub use request::BodyError;

@@ -6,8 +6,7 @@ use moothall_actors::domain::id::Stage;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::host::HostPattern;
-use crate::config::Secret;
+use crate::config::{HostPattern, Secret};
 
 /// Asks each server which model it serves and takes that.
 pub const AUTO_MODEL: &str = "auto";

@@ -1,5 +1,7 @@
 //! The address of one server: what its requests look like from the outside.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use http::{HeaderValue, Method, Request, Uri};
@@ -76,7 +78,10 @@ impl Target {
         let mut request = self.request(Method::POST, &self.completions, body);
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         let id = call.to_string();
-        let encoded: String = utf8_percent_encode(&id, &NOT_VISIBLE).collect();
+        let encoded = match Cow::from(utf8_percent_encode(&id, &NOT_VISIBLE)) {
+            Cow::Borrowed(_) => id,
+            Cow::Owned(encoded) => encoded,
+        };
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encoded)) {
             request.headers_mut().insert(CALL_HEADER, value);
         }

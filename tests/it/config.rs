@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moothall::config::HostPattern;
 use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, Sources};
-use moothall::vllm::HostPattern;
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();

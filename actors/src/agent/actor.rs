@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::calls::Calls;
 use super::message::{Message, Reply};
 use super::state::{Effect, Input, State, Ticket};
 use crate::census::Presence;
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
     pub(crate) world: Arc<World>,
     /// Calls at once.
     pub(crate) limit: usize,
-    pub(crate) in_flight: Arc<AtomicU32>,
+    pub(crate) calls: Arc<Calls>,
     pub(crate) heartbeat: Arc<AtomicU64>,
 }
 
@@ -56,26 +57,30 @@ impl Actor for Agent {
         message: Message,
         live: &mut Live,
     ) -> Result<(), ActorProcessingErr> {
-        while live.tasks.try_join_next().is_some() {}
+        live.settle(&myself);
         match message {
             Message::Ask { call, reply } => live.ask(&myself, call, reply),
             Message::Withdraw { run } => live.step(&myself, Input::Withdrawn { run }),
-            Message::Ended { ticket } => {
-                live.started.remove(&ticket);
-                live.step(&myself, Input::Ended { ticket });
-            }
+            Message::Ended => {}
             Message::Ping { beat } => live.arguments.heartbeat.store(beat, Ordering::Relaxed),
         }
-        Ok(())
-    }
-
-    async fn post_stop(&self, _: ActorRef<Message>, live: &mut Live) -> Result<(), ActorProcessingErr> {
-        live.arguments.in_flight.store(0, Ordering::Relaxed);
+        if live.state.has_waiting() {
+            live.settle(&myself);
+        }
         Ok(())
     }
 }
 
 impl Live {
+    /// Takes in the calls that are over; whoever waits for their places starts.
+    fn settle(&mut self, myself: &ActorRef<Message>) {
+        while self.tasks.try_join_next().is_some() {}
+        while let Some(ticket) = self.arguments.calls.next_over(self.state.has_waiting()) {
+            self.started.remove(&ticket);
+            self.step(myself, Input::Ended { ticket });
+        }
+    }
+
     fn ask(&mut self, myself: &ActorRef<Message>, call: Box<ModelCall>, reply: Reply) {
         let run = call.id.run.clone();
         self.waiting.insert(self.state.next_ticket(), (call, reply));
@@ -91,16 +96,14 @@ impl Live {
                 Effect::Abort(ticket) => self.abort(ticket),
             }
         }
-        let in_flight = u32::try_from(self.state.in_flight()).unwrap_or(u32::MAX);
-        self.arguments.in_flight.store(in_flight, Ordering::Relaxed);
     }
 
     fn start(&mut self, myself: &ActorRef<Message>, ticket: Ticket) {
         let Some((call, reply)) = self.waiting.remove(&ticket) else { return };
         let model = self.arguments.world.ports.model.clone();
-        let ended = Ended { agent: myself.clone(), ticket };
+        let in_flight = self.arguments.calls.begin(ticket, myself.clone());
         let task = self.tasks.spawn(async move {
-            let _ended = ended;
+            let _in_flight = in_flight;
             let result = model.complete(&call).await;
             reply.tell(result);
         });
@@ -119,17 +122,5 @@ impl Live {
         if let Some(task) = self.started.remove(&ticket) {
             task.abort();
         }
-    }
-}
-
-/// Says that a call task is over, also when it panicked or was aborted.
-struct Ended {
-    agent: ActorRef<Message>,
-    ticket: Ticket,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        drop(self.agent.cast(Message::Ended { ticket: self.ticket }));
     }
 }

@@ -1,11 +1,10 @@
 //! What an agent is told, and by whom.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use ractor::ActorRef;
 
-use super::state::Ticket;
+use super::calls::Calls;
 use crate::deliberation;
 use crate::domain::answer::{Answer, Class, Failure};
 use crate::domain::id::{CallId, RunId};
@@ -19,8 +18,8 @@ pub(crate) enum Message {
     Ask { call: Box<ModelCall>, reply: Reply },
     /// From a deliberation that needs no answers any more. Nobody waits for this.
     Withdraw { run: RunId },
-    /// From the agent's own call tasks: one is over.
-    Ended { ticket: Ticket },
+    /// From the agent's own call tasks, while somebody waits for a place: one is over.
+    Ended,
     /// From the supervisor, which restarts an agent that does not echo in time.
     Ping { beat: u64 },
 }
@@ -29,7 +28,7 @@ pub(crate) enum Message {
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(crate) actor: ActorRef<Message>,
-    pub(crate) in_flight: Arc<AtomicU32>,
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl Handle {
@@ -43,7 +42,7 @@ impl Handle {
     }
 
     pub(crate) fn calls_in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.calls.in_flight()
     }
 }
 

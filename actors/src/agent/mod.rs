@@ -11,8 +11,10 @@
 //! A [`Reply`] that is dropped untold says `Gone`: whatever dies, the deliberation hears of it and asks again.
 
 mod actor;
+mod calls;
 mod message;
 mod state;
 
 pub(crate) use actor::{Agent, Arguments};
+pub(crate) use calls::Calls;
 pub(crate) use message::{Handle, Message, Reply};

@@ -46,8 +46,9 @@ impl State {
         self.next
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+    /// Somebody waits for a place.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     pub(super) fn step(&mut self, input: Input) -> Vec<Effect> {
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(state.step(Input::Ended { ticket: 0 }), [Effect::Start(1)]);
         assert_eq!(state.step(Input::Ended { ticket: 1 }), [Effect::Start(2)]);
         assert_eq!(state.step(Input::Ended { ticket: 2 }), []);
-        assert_eq!(state.in_flight(), 0);
+        assert_eq!(state.in_flight.len(), 0);
     }
 
     #[test]
@@ -138,7 +139,7 @@ mod tests {
         asked(&mut state, "c");
         let effects = state.step(Input::Withdrawn { run: run("a") });
         assert_eq!(effects, [Effect::Abort(0), Effect::Abort(2), Effect::Start(3)]);
-        assert_eq!(state.in_flight(), 2);
+        assert_eq!(state.in_flight.len(), 2);
     }
 
     #[test]

@@ -13,10 +13,10 @@ use super::state::{self, MOST_WAITING};
 use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::council::Council;
-use crate::domain::event::{Event, NewEvent, Plan};
+use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{Role, StreamId};
 use crate::error::SystemError;
-use crate::ports::{Ack, AnswerForm, Batch, Committed, JournalError, whole_stream};
+use crate::ports::{Ack, Batch, Committed, JournalError, whole_stream};
 use crate::running::Running;
 use crate::supervisor::{DeliberationsMessage, RoleMessage};
 use crate::world::World;
@@ -38,7 +38,7 @@ pub(crate) struct Live {
     writing: Option<(Event, Change, Reply)>,
     waiting: VecDeque<(Change, Reply)>,
     /// Runs that came while the stream was being read.
-    early: Vec<(Arc<Running>, bool)>,
+    early: Vec<Arc<Running>>,
     tasks: JoinSet<()>,
     _presence: Presence,
 }
@@ -64,7 +64,7 @@ impl Actor for CouncilActor {
     ) -> Result<(), ActorProcessingErr> {
         while live.tasks.try_join_next().is_some() {}
         match message {
-            Message::Start { running, fresh } => live.start(running, fresh),
+            Message::Start { running } => live.start(running),
             Message::Change { change, reply } => live.change(&myself, change, reply),
             Message::Loaded(loaded) => live.loaded(&myself, loaded?),
             Message::Written(result) => live.written(&myself, result),
@@ -103,8 +103,8 @@ impl Live {
         };
         self.publish(&council, version, myself);
         self.council = Some((council, version));
-        for (running, fresh) in std::mem::take(&mut self.early) {
-            self.start(running, fresh);
+        for running in std::mem::take(&mut self.early) {
+            self.start(running);
         }
         self.next_change(myself);
     }
@@ -117,11 +117,11 @@ impl Live {
         }
     }
 
-    fn start(&mut self, running: Arc<Running>, fresh: bool) {
-        let Some((council, _)) = &self.council else { return self.early.push((running, fresh)) };
-        let plan = self.plan(council, &running).map(Arc::new);
-        let plan = plan.map_err(|message| Failure::new(Class::Transient, message));
-        self.tell_deliberations(DeliberationsMessage::Start { running, plan, fresh });
+    fn start(&mut self, running: Arc<Running>) {
+        let Some((council, _)) = &self.council else { return self.early.push(running) };
+        let plan = super::plan(&self.arguments.world, council, running.run.clone(), running.spec.clone());
+        let plan = plan.map(Arc::new).map_err(|message| Failure::new(Class::Transient, message));
+        self.tell_deliberations(DeliberationsMessage::Start { running, plan, begun: None });
     }
 
     /// A supervisor that is just restarting finds open runs by itself.
@@ -129,31 +129,6 @@ impl Live {
         if let Some(deliberations) = self.arguments.world.registry.deliberations.get(&self.arguments.role) {
             drop(deliberations.cast(message));
         }
-    }
-
-    fn plan(&self, council: &Council, running: &Running) -> Result<Plan, Arc<str>> {
-        let world = &self.arguments.world;
-        let settings = &world.settings;
-        let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
-        let seating = state::seating(council, &running.spec, settings.temperature, ready)
-            .ok_or_else(|| state::nobody_ready(council))?;
-        let prefix = world.prompts.shared(&running.spec).map_err(|error| Arc::from(error.to_string()))?;
-        let deadline = running.spec.timeout.unwrap_or(settings.deadline);
-        Ok(Plan {
-            run: running.run.clone(),
-            spec: running.spec.clone(),
-            seats: seating.seats,
-            rounds: seating.rounds,
-            clamped: seating.clamped,
-            prefix,
-            prompts_hash: world.prompts.hash().clone(),
-            policy_hash: world.ports.checks.policy_hash(),
-            structured: world.ports.model.structured(AnswerForm::Critique),
-            salt: world.ports.ids.random(),
-            execution_id: format!("{:016x}", world.ports.ids.random()).into(),
-            deadline,
-            call_timeout: settings.call_timeout.min(deadline),
-        })
     }
 
     fn change(&mut self, myself: &ActorRef<Message>, change: Change, reply: Reply) {

@@ -24,9 +24,9 @@ pub(crate) type Reply = oneshot::Sender<Result<Arc<Council>, SystemError>>;
 /// A council's mailbox.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// From the system, with a run that holds a permit: bounded by the gate. Nobody waits; a run that finds no agent
-    /// ready is ended with the reason.
-    Start { running: Arc<Running>, fresh: bool },
+    /// From the supervisor, with an open run that holds a permit: bounded by the gate. Nobody waits; a run that has not
+    /// begun and finds no agent ready is ended with the reason.
+    Start { running: Arc<Running> },
     /// From the system. Told through `reply` when it is durable. At most [`super::state::MOST_WAITING`] wait.
     Change { change: Change, reply: Reply },
     /// From its own reading task.

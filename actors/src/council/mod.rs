@@ -12,7 +12,9 @@
 
 mod actor;
 mod message;
+mod plan;
 mod state;
 
 pub(crate) use actor::{Arguments, CouncilActor};
 pub(crate) use message::{Change, Message, Reply};
+pub(crate) use plan::plan;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::error::Elapsed;
 
 use super::closing::{self, Closing};
 use super::message::Message;
@@ -19,7 +20,8 @@ use crate::agent::Reply;
 use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::check::CheckReport;
-use crate::domain::event::Plan;
+use crate::domain::event::{Event, Plan};
+use crate::domain::id::{EventId, Timestamp};
 use crate::error::SystemError;
 use crate::ports::{Ack, JournalError};
 use crate::running::{Ending, Running};
@@ -36,9 +38,16 @@ pub(crate) struct Arguments {
     pub(crate) running: Arc<Running>,
     /// For a run that may not have begun; or why it cannot.
     pub(crate) plan: Result<Arc<Plan>, Failure>,
-    /// Nothing of this run can be in the journal: no need to look.
-    pub(crate) fresh: bool,
+    /// For a run that has just begun: no need to look into the journal.
+    pub(crate) begun: Option<Begun>,
     pub(crate) heartbeat: Arc<AtomicU64>,
+}
+
+/// The only event that a run has: its plan, durable.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    pub(crate) event: EventId,
+    pub(crate) at: Timestamp,
 }
 
 /// A run as the journal has it.
@@ -47,6 +56,8 @@ pub(crate) struct Loaded {
     /// `None`: it has not begun.
     pub(super) record: Option<Record>,
     pub(super) version: u64,
+    /// For a run that has only just begun.
+    pub(super) begun: Option<EventId>,
     /// The templates it began with.
     pub(super) prompts: Arc<Prompts>,
 }
@@ -61,6 +72,8 @@ pub(crate) struct Live {
     state: Option<(State, Pen)>,
     /// The number of the next batch to write.
     batch: u64,
+    /// Outcomes to append with the next flush; at most one of each seat.
+    noted: Vec<Event>,
     /// How often somebody else wrote the run since the last own append.
     overtaken: u32,
     /// What came before it was read.
@@ -76,7 +89,7 @@ impl Actor for Deliberation {
     type Arguments = Arguments;
 
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
-        let Arguments { world, running, plan, fresh, heartbeat } = arguments;
+        let Arguments { world, running, plan, begun, heartbeat } = arguments;
         let mut live = Live {
             prompts: world.prompts.clone(),
             _presence: world.census.enter(),
@@ -86,16 +99,19 @@ impl Actor for Deliberation {
             heartbeat,
             state: None,
             batch: 0,
+            noted: Vec::new(),
             overtaken: 0,
             early: Vec::new(),
             tasks: JoinSet::new(),
             wave_timer: None,
         };
-        if fresh {
-            let loaded = Loaded { record: None, version: 0, prompts: live.prompts.clone() };
-            drop(myself.cast(Message::Loaded(Ok(Box::new(loaded)))));
-        } else {
-            live.load(&myself, Duration::ZERO);
+        match (begun, &live.plan) {
+            (Some(Begun { event, at }), Ok(plan)) => {
+                let record = Some(Record::new(plan.clone(), at));
+                let loaded = Loaded { record, version: 1, begun: Some(event), prompts: live.prompts.clone() };
+                drop(myself.cast(Message::Loaded(Ok(Box::new(loaded)))));
+            }
+            _ => live.load(&myself, Duration::ZERO),
         }
         Ok(live)
     }
@@ -109,6 +125,7 @@ impl Actor for Deliberation {
         while live.tasks.try_join_next().is_some() {}
         match message {
             Message::Input(input) => live.step(&myself, input),
+            Message::Flush => live.flush(&myself),
             Message::Written { batch, result } => live.written(&myself, batch, result),
             Message::WriteAgain => live.write_again(&myself),
             Message::Loaded(loaded) => live.loaded(&myself, loaded)?,
@@ -137,15 +154,16 @@ impl Live {
         myself: &ActorRef<Message>,
         loaded: Result<Box<Loaded>, JournalError>,
     ) -> Result<(), ActorProcessingErr> {
-        let Loaded { record, version, prompts } = *loaded?;
+        let Loaded { record, version, begun, prompts } = *loaded?;
         self.prompts = prompts;
-        let pen = Pen::new(&self.running, version, self.batch);
+        let pen = Pen::new(&self.running, version, self.batch, begun);
         let (state, first) = match (record, self.plan.clone()) {
             (Some(record), _) if record.end.is_some() => {
                 let ending = record.outcome().map(Arc::new).ok_or_else(|| failure_of(&record));
                 self.end(myself, ending);
                 return Ok(());
             }
+            (Some(record), _) if begun.is_some() => (State::with(record), Input::Begun),
             (Some(record), _) => (State::with(record), Input::Resume),
             (None, Ok(plan)) => (State::begin(plan, self.world.ports.clock.now()), Input::Begin),
             (None, Err(why)) => {
@@ -188,17 +206,33 @@ impl Live {
 
     fn run(&mut self, myself: &ActorRef<Message>, effect: Effect) {
         match effect {
-            Effect::Append { events, task } => {
-                if let Some((_, pen)) = &mut self.state {
-                    pen.write(&self.world.ports, events, task, |batch| ack(myself, batch));
+            Effect::Note(event) => {
+                if self.noted.is_empty() {
+                    drop(myself.cast(Message::Flush));
                 }
+                self.noted.push(event);
             }
+            Effect::Decide { event, task } => self.append(myself, vec![event], task),
             Effect::Ask(asked) => self.ask(myself, asked),
             Effect::Withdraw => self.withdraw(),
-            Effect::Check { texts } => self.check(myself, texts),
+            Effect::Check { texts, within } => self.check(myself, texts, within),
             Effect::Arm { timer, after } => self.arm(myself, timer, after),
             Effect::Show(update) => self.running.progress.push(update),
             Effect::End(ending) => self.end(myself, ending),
+        }
+    }
+
+    /// Outcomes that came one after the other share a batch: under load the answers of a wave.
+    fn flush(&mut self, myself: &ActorRef<Message>) {
+        let noted = std::mem::take(&mut self.noted);
+        if !noted.is_empty() {
+            self.append(myself, noted, None);
+        }
+    }
+
+    fn append(&mut self, myself: &ActorRef<Message>, events: Vec<Event>, task: Option<Event>) {
+        if let Some((_, pen)) = &mut self.state {
+            pen.write(&self.world.ports, events, task, |batch| ack(myself, batch));
         }
     }
 
@@ -235,6 +269,7 @@ impl Live {
         self.overtaken += 1;
         tracing::warn!(run = %self.running.run, "the run was written by somebody else and is read again");
         self.batch = self.state.take().map_or(self.batch, |(_, pen)| pen.next());
+        self.noted.clear();
         self.tasks.abort_all();
         self.load(myself, after);
     }
@@ -273,12 +308,12 @@ impl Live {
         }
     }
 
-    fn check(&mut self, myself: &ActorRef<Message>, texts: Vec<Arc<str>>) {
+    fn check(&mut self, myself: &ActorRef<Message>, texts: Vec<Arc<str>>, within: Duration) {
         let checks = self.world.ports.checks.clone();
-        let reports = Reports { to: myself.clone(), count: texts.len(), reports: None };
+        let reports = Reports { to: myself.clone(), count: texts.len(), outcome: None };
         self.tasks.spawn(async move {
             let mut home = reports;
-            home.reports = Some(checks.check(texts).await);
+            home.outcome = Some(tokio::time::timeout(within, checks.check(texts)).await);
         });
     }
 
@@ -290,7 +325,6 @@ impl Live {
             let input = match timer {
                 Timer::Whole => Input::TimeUp,
                 Timer::Wave(wave) => Input::WaveTimeUp { wave },
-                Timer::Checks => Input::ChecksTimeUp,
                 Timer::Repeat(call) => Input::RepeatDue { call },
             };
             drop(myself.cast(Message::Input(input)));
@@ -306,6 +340,16 @@ impl Live {
     }
 }
 
+impl Drop for Live {
+    /// What calls brought to an actor that dies is not asked for again.
+    fn drop(&mut self) {
+        let noted = std::mem::take(&mut self.noted);
+        if let Some((_, pen)) = self.state.as_mut().filter(|_| !noted.is_empty()) {
+            pen.write(&self.world.ports, noted, None, |_| Ack::new(|_| ()));
+        }
+    }
+}
+
 fn ack(deliberation: &ActorRef<Message>, batch: u64) -> Ack {
     let deliberation = deliberation.clone();
     Ack::new(move |result| drop(deliberation.cast(Message::Written { batch, result })))
@@ -315,13 +359,16 @@ fn ack(deliberation: &ActorRef<Message>, batch: u64) -> Ack {
 struct Reports {
     to: ActorRef<Message>,
     count: usize,
-    reports: Option<Vec<CheckReport>>,
+    outcome: Option<Result<Vec<CheckReport>, Elapsed>>,
 }
 
 impl Drop for Reports {
     fn drop(&mut self) {
-        let nothing = || vec![CheckReport::not_run(&"the checks broke down".into()); self.count];
-        let reports = self.reports.take().filter(|reports| reports.len() == self.count).unwrap_or_else(nothing);
-        drop(self.to.cast(Message::Input(Input::Checked { reports })));
+        let input = match self.outcome.take() {
+            Some(Err(_)) => Input::ChecksTimeUp,
+            Some(Ok(reports)) if reports.len() == self.count => Input::Checked { reports },
+            _ => Input::Checked { reports: vec![CheckReport::not_run(&"the checks broke down".into()); self.count] },
+        };
+        drop(self.to.cast(Message::Input(input)));
     }
 }

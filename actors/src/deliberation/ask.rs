@@ -36,14 +36,17 @@ pub(super) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result
 }
 
 /// A reviewer sees the next one's proposal; an author their own and its review.
-fn texts<'a>(record: &'a Record, ask: &Ask) -> Texts<'a> {
-    let last = |seat: usize| record.seats[seat].texts.last().map_or("", |text| text);
+fn texts(record: &Record, ask: &Ask) -> Texts {
+    let last = |seat: usize| record.seats[seat].texts.last().cloned().unwrap_or_default();
     match ask.call.wave.stage {
-        Stage::Critique => Texts { proposal: record.reviewed_by(ask.seat).map_or("", last), critique: "" },
-        Stage::Revise => Texts {
-            proposal: last(ask.seat),
-            critique: record.seats[ask.seat].review.as_ref().map_or("", |(_, critique)| &critique.text),
-        },
+        Stage::Critique => {
+            Texts { proposal: record.reviewed_by(ask.seat).map_or_else(Default::default, last), ..Texts::default() }
+        }
+        Stage::Revise => {
+            let review = record.seats[ask.seat].review.as_ref();
+            let critique = review.map_or_else(Default::default, |(_, critique)| critique.text.clone());
+            Texts { proposal: last(ask.seat), critique }
+        }
         Stage::Propose | Stage::Score | Stage::Select => Texts::default(),
     }
 }

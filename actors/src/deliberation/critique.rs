@@ -16,6 +16,8 @@ pub(crate) struct Critique {
     pub(crate) text: Arc<str>,
     /// Mean rating, 0 ≤ quality < 1; `None` when none was given.
     pub(crate) quality: Option<f64>,
+    /// It set out to be JSON and is not: worth asking once more.
+    pub(crate) broken: bool,
 }
 
 #[derive(Deserialize)]
@@ -48,15 +50,13 @@ impl Critique {
     /// Reads an answer; prose is taken as it is.
     pub(crate) fn read(answer: &Arc<str>) -> Self {
         match structured(answer) {
-            Some(parsed) => Self { text: parsed.for_author().into(), quality: parsed.quality() },
-            None => Self { text: answer.clone(), quality: None },
+            Some(parsed) => Self { text: parsed.for_author().into(), quality: parsed.quality(), broken: false },
+            None => {
+                let begins = answer.trim_start();
+                let broken = begins.starts_with('{') || begins.starts_with("```");
+                Self { text: answer.clone(), quality: None, broken }
+            }
         }
-    }
-
-    /// Whether the answer set out to be JSON and is not: worth asking once more.
-    pub(crate) fn broken(answer: &str) -> bool {
-        let begins = answer.trim_start();
-        (begins.starts_with('{') || begins.starts_with("```")) && structured(answer).is_none()
     }
 }
 
@@ -90,10 +90,13 @@ impl Structured {
         let mut text = self.summary.clone();
         for finding in &self.findings {
             let severity = if finding.severity.is_empty() { "finding" } else { &finding.severity };
-            text.push_str(&format!("\n- [{severity}] {}", finding.claim));
-            for (label, part) in [("at", &finding.location), ("evidence:", &finding.evidence)] {
+            for part in ["\n- [", severity, "] ", &finding.claim] {
+                text.push_str(part);
+            }
+            for (label, part) in [("; at ", &finding.location), ("; evidence: ", &finding.evidence)] {
                 if !part.is_empty() {
-                    text.push_str(&format!("; {label} {part}"));
+                    text.push_str(label);
+                    text.push_str(part);
                 }
             }
         }
@@ -131,14 +134,14 @@ mod tests {
     fn prose_is_kept_and_never_broken() {
         let prose = "The proposal is fine, but {braces} matter.";
         assert_eq!(&*read(prose).text, prose);
-        assert!(!Critique::broken(prose));
+        assert!(!read(prose).broken);
     }
 
     #[test]
     fn half_an_object_is_broken() {
-        assert!(Critique::broken("{\"summary\": \"cut of"));
-        assert!(Critique::broken("```json\n{\"summary\": "));
-        assert!(!Critique::broken("{\"summary\": \"whole\"}"));
+        assert!(read("{\"summary\": \"cut of").broken);
+        assert!(read("```json\n{\"summary\": ").broken);
+        assert!(!read("{\"summary\": \"whole\"}").broken);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) async fn load(world: &World, running: &Running) -> Result<Loaded, Jou
         }
         _ => world.prompts.clone(),
     };
-    Ok(Loaded { record, version, prompts })
+    Ok(Loaded { record, version, begun: None, prompts })
 }
 
 /// How a finished run ended, from its events alone; `None` when they are not there.

@@ -11,6 +11,8 @@ use crate::running::Ending;
 pub(crate) enum Message {
     /// From agents, timers and checks; and a cancellation, passed on by its supervisor. Nobody waits for an answer.
     Input(Input),
+    /// From itself, behind whatever waits here already: what was noted meanwhile is appended.
+    Flush,
     /// From the journal's writer: one batch is durable or refused. Without it the run would stand still.
     Written { batch: u64, result: Result<Committed, JournalError> },
     /// The wait for room in the journal is over.

@@ -1,7 +1,7 @@
 //! One actor per running task: propose → critique → revise → score, decided by what is durable.
 //!
 //! ```text
-//!  Begin ─▶ propose-0 ─▶ critique-1 ─▶ revise-1 ─▶ … ─▶ score ─▶ verdict ─▶ ended
+//!  begun ─▶ propose-0 ─▶ critique-1 ─▶ revise-1 ─▶ … ─▶ score ─▶ verdict ─▶ ended
 //!              │             │            │               ▲
 //!              │             └────────────┴── time up ────┤     Cancel at any place ─▶ cancelled
 //!              └── nobody proposed ─▶ failed              └── one proposal, no review wanted, budget spent
@@ -28,7 +28,7 @@ mod step;
 #[cfg(test)]
 mod table;
 
-pub(crate) use actor::{Arguments, Deliberation};
+pub(crate) use actor::{Arguments, Begun, Deliberation};
 pub(crate) use closing::{Closing, close};
 pub(crate) use load::read_ending;
 pub(crate) use message::Message;

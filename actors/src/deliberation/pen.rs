@@ -53,15 +53,15 @@ pub(super) struct Pen {
 }
 
 impl Pen {
-    /// Writes the run's stream from `version` on. `first` numbers its first batch.
-    pub(super) fn new(running: &Running, version: u64, first: u64) -> Self {
+    /// Writes the run's stream from `version` on. `first` numbers its first batch; `cause` is behind its first event.
+    pub(super) fn new(running: &Running, version: u64, first: u64, cause: Option<EventId>) -> Self {
         let task = &running.run.task;
         Self {
             stream: StreamId::deliberation(&running.run),
             task_stream: StreamId::task(task),
             task_version: running.row.version,
             correlation: task.as_str().into(),
-            cause: None,
+            cause,
             version,
             first,
             next: first,
@@ -202,7 +202,7 @@ mod tests {
         let random = Random::new(seed);
         let faults = JournalFaults { random: random.clone(), delay_ms: 9, busy_percent };
         let journal = MemoryJournal::new().with_faults(faults);
-        let (ports, mut pen) = (ports(&journal), Pen::new(&running(), 0, 0));
+        let (ports, mut pen) = (ports(&journal), Pen::new(&running(), 0, 0, None));
         let (told, mut acks) = mpsc::unbounded_channel();
         let ack = |number| {
             let told = told.clone();
@@ -249,15 +249,15 @@ mod tests {
             let told = told.clone();
             Ack::new(move |result| drop(told.send((number, result))))
         };
-        let mut first = Pen::new(&running(), 0, 0);
-        let mut second = Pen::new(&running(), 0, 0);
+        let mut first = Pen::new(&running(), 0, 0, None);
+        let mut second = Pen::new(&running(), 0, 0, None);
         first.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
         second.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
         let (number, result) = acks.recv().await.unwrap();
         assert!(matches!(first.answered(number, result), News::Durable(_)));
         let (number, result) = acks.recv().await.unwrap();
         assert!(matches!(second.answered(number, result.clone()), News::Overtaken));
-        let mut third = Pen::new(&running(), 1, second.next());
+        let mut third = Pen::new(&running(), 1, second.next(), None);
         assert!(matches!(third.answered(number, result), News::Wait));
     }
 }

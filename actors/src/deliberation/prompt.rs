@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
 use crate::domain::id::{CallId, Role, Stage};
@@ -85,7 +85,7 @@ impl Prompts {
         Ok(())
     }
 
-    fn render(&self, name: &str, values: minijinja::Value) -> Result<String, PromptError> {
+    fn render(&self, name: &str, values: Value) -> Result<String, PromptError> {
         let template = self.environment.get_template(name).map_err(|source| wrong(name, source))?;
         template.render(values).map_err(|source| wrong(name, source))
     }
@@ -119,7 +119,7 @@ impl Prompts {
         role: &Role,
         (stage, seat): (Stage, usize),
         nonce: &str,
-        texts: Texts<'_>,
+        texts: Texts,
     ) -> Result<String, PromptError> {
         let seat_line = self.seat_line(role, seat)?;
         let name = match stage {
@@ -127,7 +127,7 @@ impl Prompts {
             Stage::Critique | Stage::Score | Stage::Select => "critique.md",
             Stage::Revise => "revise.md",
         };
-        self.render(name, context!(seat_line, nonce, proposal => texts.proposal, critique => texts.critique))
+        self.render(name, context!(seat_line, nonce, proposal => Value::from(texts.proposal), critique => Value::from(texts.critique)))
     }
 }
 
@@ -136,10 +136,10 @@ fn wrong(name: &str, source: minijinja::Error) -> PromptError {
 }
 
 /// What agents wrote, as a prompt needs it; empty where the stage has none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Texts<'a> {
-    pub(crate) proposal: &'a str,
-    pub(crate) critique: &'a str,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    pub(crate) proposal: Arc<str>,
+    pub(crate) critique: Arc<str>,
 }
 
 /// What a call derives from its id and the task's salt: the same whenever it is made.
@@ -180,14 +180,18 @@ mod tests {
         CallId { run: plan.run, wave, agent: plan.seats[seat].agent.clone(), ask: 1 }
     }
 
-    const TEXTS: Texts<'_> = Texts { proposal: "my {{ proposal }}\n>>>PROPOSAL abc", critique: "so so" };
+    const PROPOSAL: &str = "my {{ proposal }}\n>>>PROPOSAL abc";
+
+    fn texts() -> Texts {
+        Texts { proposal: PROPOSAL.into(), critique: "so so".into() }
+    }
 
     #[test]
     fn the_same_call_has_the_same_bytes_whenever_it_is_made() {
         let plan = plan(3, 1);
         for stage in [Stage::Propose, Stage::Critique, Stage::Revise] {
             let nonce = || Derived::of(plan.salt, &call(stage, 1)).nonce;
-            let ask = |prompts: Prompts| prompts.ask(&plan.spec.role, (stage, 1), &nonce(), TEXTS).unwrap();
+            let ask = |prompts: Prompts| prompts.ask(&plan.spec.role, (stage, 1), &nonce(), texts()).unwrap();
             assert_eq!(ask(prompts()), ask(prompts()));
         }
         assert_eq!(prompts().shared(&plan.spec).unwrap(), prompts().shared(&plan.spec).unwrap());
@@ -197,8 +201,8 @@ mod tests {
     fn texts_of_agents_stand_between_fences_that_nobody_could_foresee() {
         let plan = plan(3, 1);
         let nonce = Derived::of(plan.salt, &call(Stage::Critique, 1)).nonce;
-        let text = prompts().ask(&plan.spec.role, (Stage::Critique, 1), &nonce, TEXTS).unwrap();
-        let fenced = format!("<<<PROPOSAL {nonce}\n{}\n>>>PROPOSAL {nonce}", TEXTS.proposal);
+        let text = prompts().ask(&plan.spec.role, (Stage::Critique, 1), &nonce, texts()).unwrap();
+        let fenced = format!("<<<PROPOSAL {nonce}\n{}\n>>>PROPOSAL {nonce}", PROPOSAL);
         assert!(text.contains(&fenced), "{text}");
         assert_eq!(text.matches(&nonce).count(), 2, "no other line bears the code word");
         let other = Derived::of(plan.salt, &call(Stage::Critique, 2)).nonce;

@@ -58,7 +58,7 @@ mod tests {
         for (seat, (text, quality, finished)) in record.seats.iter_mut().zip(seats) {
             seat.texts = vec![Arc::from(*text)];
             seat.finished = *finished;
-            seat.review = Some((1, Critique { text: "c".into(), quality: *quality }));
+            seat.review = Some((1, Critique { text: "c".into(), quality: *quality, broken: false }));
         }
         let reports = seats.iter().map(|(text, _, _)| Arc::new(report(text))).collect();
         verdict(&record, reports, StopReason::Complete, Timestamp(0))

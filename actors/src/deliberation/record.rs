@@ -135,12 +135,14 @@ impl Record {
         self.extra += beyond_one(call, answer.attempts);
         self.usage += answer.usage;
         let Some(seat) = self.open_seat(call) else { return };
-        let again = call.ask < MOST_ASKS && self.worth_asking_again(answer);
+        let critique = self.critique(answer);
+        let broken = self.plan.structured && critique.as_ref().is_some_and(|critique| critique.broken);
+        let again = call.ask < MOST_ASKS && (answer.finish == Finish::Length || broken);
         if again && self.may_spend(call, answer.attempts) {
             self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(answer.clone()) };
             return;
         }
-        self.take(seat, answer, at);
+        self.take(seat, answer, critique, at);
     }
 
     fn failed(&mut self, call: &CallId, failure: &Failure, at: Timestamp) {
@@ -148,7 +150,7 @@ impl Record {
         self.extra += beyond_one(call, failure.attempts);
         let Some(seat) = self.open_seat(call) else { return };
         match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
-            Slot::Open { kept: Some(answer), .. } => self.take(seat, &answer, at),
+            Slot::Open { kept: Some(answer), .. } => self.take_kept(seat, &answer, at),
             _ => self.miss(seat, failure.class, &failure.message),
         }
     }
@@ -161,7 +163,7 @@ impl Record {
                     let known = kept.as_ref().map_or(0, |answer| answer.attempts.saturating_sub(1));
                     self.extra += self.allowance.saturating_sub(known);
                     if let Some(answer) = kept {
-                        self.take(seat, &answer, at);
+                        self.take_kept(seat, &answer, at);
                         continue;
                     }
                     let agent = &self.plan.seats[seat].agent;
@@ -186,17 +188,22 @@ impl Record {
         (awaited && call.wave == self.wave).then_some(seat)
     }
 
-    fn worth_asking_again(&self, answer: &Answer) -> bool {
-        answer.finish == Finish::Length
-            || (self.wave.stage == Stage::Critique && self.plan.structured && Critique::broken(&answer.text))
+    /// What an answer says as a review, in a wave of reviews.
+    fn critique(&self, answer: &Answer) -> Option<Critique> {
+        (self.wave.stage == Stage::Critique).then(|| Critique::read(&answer.text))
+    }
+
+    /// What the seat gave before it was asked again counts after all.
+    fn take_kept(&mut self, seat: usize, answer: &Answer, at: Timestamp) {
+        self.take(seat, answer, self.critique(answer), at);
     }
 
     /// The answer counts: as a text of its author, or as a review of the next one in the ring.
-    fn take(&mut self, seat: usize, answer: &Answer, at: Timestamp) {
+    fn take(&mut self, seat: usize, answer: &Answer, critique: Option<Critique>, at: Timestamp) {
         self.slots[seat] = Slot::Done;
-        if self.wave.stage == Stage::Critique {
+        if let Some(critique) = critique {
             if let Some(reviewed) = self.reviewed_by(seat) {
-                self.seats[reviewed].review = Some((self.wave.round, Critique::read(&answer.text)));
+                self.seats[reviewed].review = Some((self.wave.round, critique));
             }
             return;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{End, Record, Slot};
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{AgentId, Stage, Timestamp};
-use crate::progress::{Partial, Phase, Update};
+use crate::progress::{Happened, Partial, Phase, Update};
 
 fn phase(stage: Stage) -> Phase {
     match stage {
@@ -14,16 +14,6 @@ fn phase(stage: Stage) -> Phase {
         Stage::Revise => Phase::Revising,
         Stage::Score => Phase::Scoring,
         Stage::Select => Phase::Selecting,
-    }
-}
-
-fn verb(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Propose => "proposed",
-        Stage::Critique => "reviewed",
-        Stage::Revise => "revised",
-        Stage::Score => "scored",
-        Stage::Select => "selected",
     }
 }
 
@@ -37,21 +27,17 @@ fn percent(record: &Record) -> u8 {
     u8::try_from(((100 * done + within) / all).min(99)).unwrap_or(99)
 }
 
-fn update(record: &Record, at: Timestamp, phase: Phase, step: impl Into<Arc<str>>) -> Update {
+fn update(record: &Record, at: Timestamp, phase: Phase, step: Happened) -> Update {
     let percent = percent(record);
-    Update { at, phase, percent, step: step.into(), agent: None, partial: None, usage: record.usage }
+    Update { at, phase, percent, step, agent: None, partial: None, usage: record.usage }
 }
 
 /// A wave begins.
 pub(super) fn wave(record: &Record) -> Update {
     let open = record.open_seats().count();
     let wave = record.wave;
-    update(
-        record,
-        record.last_at,
-        phase(wave.stage),
-        format!("{wave}: {open} of {} agents asked", record.plan.seats.len()),
-    )
+    let asked = Happened::Asked { wave, agents: open, of: record.plan.seats.len() };
+    update(record, record.last_at, phase(wave.stage), asked)
 }
 
 /// An agent answered, or its seat is missing; `None` for events of no wave.
@@ -60,9 +46,11 @@ pub(super) fn outcome_of(record: &Record, new: &NewEvent) -> Option<Update> {
         Event::CallAnswered { call, .. } => {
             let wrote = matches!(call.wave.stage, Stage::Propose | Stage::Revise);
             let partial = if wrote { partial(record, &call.agent) } else { None };
-            (&call.agent, format!("{} {}", call.agent, verb(call.wave.stage)), partial)
+            (&call.agent, Happened::Answered { agent: call.agent.clone(), stage: call.wave.stage }, partial)
         }
-        Event::CallFailed { call, failure } => (&call.agent, format!("{} is missing: {failure}", call.agent), None),
+        Event::CallFailed { call, failure } => {
+            (&call.agent, Happened::Missed { agent: call.agent.clone(), failure: failure.clone() }, None)
+        }
         _ => return None,
     };
     let shown = update(record, new.at, phase(record.wave.stage), step);
@@ -76,16 +64,16 @@ fn partial(record: &Record, agent: &AgentId) -> Option<Arc<Partial>> {
 
 /// Taken up again after a crash: what is durable is not asked for again.
 pub(super) fn resumed(record: &Record) -> Update {
-    let step = format!("resumed at {} with {} finished calls", record.wave, record.calls);
+    let step = Happened::Resumed { wave: record.wave, calls: record.calls };
     update(record, record.last_at, phase(record.wave.stage), step)
 }
 
 pub(super) fn scoring(record: &Record) -> Update {
-    update(record, record.last_at, Phase::Scoring, "checks run")
+    update(record, record.last_at, Phase::Scoring, Happened::ChecksBegan)
 }
 
 pub(super) fn failed(record: &Record, why: &str) -> Update {
-    update(record, record.last_at, Phase::Failed, why)
+    update(record, record.last_at, Phase::Failed, Happened::Failed { why: why.into() })
 }
 
 /// All results, the winner last.
@@ -94,7 +82,8 @@ pub(super) fn results(record: &Record) -> Vec<Update> {
     let ranked = verdict.ranking.iter().rev().filter_map(|ranked| {
         let proposal = record.proposal(record.seat_of(&ranked.agent)?)?;
         let (phase, percent) = if ranked.rank == 1 { (Phase::Complete, 100) } else { (Phase::Selecting, 99) };
-        let shown = update(record, record.last_at, phase, format!("{} is ranked {}", ranked.agent, ranked.rank));
+        let step = Happened::Ranked { agent: ranked.agent.clone(), rank: ranked.rank };
+        let shown = update(record, record.last_at, phase, step);
         let partial = Some(Arc::new(Partial { proposal, ranked: Some(ranked.clone()) }));
         Some(Update { percent, agent: Some(ranked.agent.clone()), partial, ..shown })
     });

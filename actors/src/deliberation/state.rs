@@ -28,8 +28,8 @@ const LEAST_CHECKS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct State {
     record: Record,
-    /// Appends that are not durable yet.
-    pending: u32,
+    /// Events that are not durable yet.
+    pending: usize,
     /// The last of them is a decision: inputs wait for it.
     deciding: bool,
     waiting: VecDeque<Input>,
@@ -104,7 +104,8 @@ impl State {
             return self.waiting.push_back(input);
         }
         match input {
-            Input::Begin => self.decide(vec![Event::DeliberationStarted(self.record.plan.clone())], None, effects),
+            Input::Begin => self.decide(Event::DeliberationStarted(self.record.plan.clone()), None, effects),
+            Input::Begun => self.begun(effects),
             Input::Resume => self.resume(effects),
             Input::Answered { call, answer } => self.answered(call, answer, effects),
             Input::Failed { call, failure } => self.failed(call, failure, effects),
@@ -124,13 +125,13 @@ impl State {
 
     fn note(&mut self, event: Event, effects: &mut Vec<Effect>) {
         self.pending += 1;
-        effects.push(Effect::Append { events: vec![event], task: None });
+        effects.push(Effect::Note(event));
     }
 
-    fn decide(&mut self, events: Vec<Event>, task: Option<Event>, effects: &mut Vec<Effect>) {
+    fn decide(&mut self, event: Event, task: Option<Event>, effects: &mut Vec<Effect>) {
         self.pending += 1;
         self.deciding = true;
-        effects.push(Effect::Append { events, task });
+        effects.push(Effect::Decide { event, task });
     }
 
     fn answered(&mut self, call: CallId, mut answer: Answer, effects: &mut Vec<Effect>) {
@@ -175,16 +176,20 @@ impl State {
         effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
     }
 
+    fn begun(&mut self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Arm { timer: Timer::Whole, after: self.record.plan.deadline });
+        self.enter_wave(effects);
+    }
+
     fn appended(&mut self, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
-        self.pending -= 1;
+        self.pending -= events.len();
         if self.pending == 0 {
             self.deciding = false;
         }
         for new in events {
             if matches!(new.event, Event::DeliberationStarted(_)) {
                 self.record = Record::new(self.record.plan.clone(), new.at);
-                effects.push(Effect::Arm { timer: Timer::Whole, after: self.record.plan.deadline });
-                self.enter_wave(effects);
+                self.begun(effects);
                 continue;
             }
             self.record.apply(&new.event, new.at);
@@ -236,7 +241,7 @@ impl State {
         let at_least = plan.call_timeout.min(plan.deadline);
         effects.push(Effect::Arm { timer: Timer::Whole, after: left.max(at_least) });
         effects.push(Effect::Show(show::resumed(&self.record)));
-        self.decide(vec![Event::DeliberationResumed {}], None, effects);
+        self.decide(Event::DeliberationResumed {}, None, effects);
     }
 
     fn advance(&mut self, effects: &mut Vec<Effect>) {
@@ -286,16 +291,15 @@ impl State {
         });
         let missing: Vec<_> = open.collect();
         effects.push(Effect::Withdraw);
-        self.decide(vec![Event::WaveClosed { wave, missing }], None, effects);
+        self.decide(Event::WaveClosed { wave, missing }, None, effects);
     }
 
     fn score(&mut self, stop: StopReason, effects: &mut Vec<Effect>) {
         self.scoring = Some(stop);
         effects.push(Effect::Show(show::scoring(&self.record)));
         let texts = self.record.seats.iter().filter_map(|seat| seat.texts.last().cloned());
-        effects.push(Effect::Check { texts: texts.collect() });
         let left = self.record.plan.deadline.saturating_sub(self.record.running);
-        effects.push(Effect::Arm { timer: Timer::Checks, after: left.max(LEAST_CHECKS) });
+        effects.push(Effect::Check { texts: texts.collect(), within: left.max(LEAST_CHECKS) });
     }
 
     /// Checks that do not end have not run: the verdict says so.
@@ -316,7 +320,7 @@ impl State {
             winner: winner.agent.clone(),
             duration: verdict.duration,
         };
-        self.decide(vec![Event::VerdictReached(Arc::new(verdict))], Some(task), effects);
+        self.decide(Event::VerdictReached(Arc::new(verdict)), Some(task), effects);
     }
 
     /// No model ever answered: the causes are the message, never a made-up text.
@@ -332,13 +336,13 @@ impl State {
     fn give_up(&mut self, class: Class, message: Arc<str>, effects: &mut Vec<Effect>) {
         let missing = self.record.missing.clone();
         let task = Event::TaskFailed(TaskFailure { run: self.record.plan.run.run, class, message: message.clone() });
-        self.decide(vec![Event::DeliberationFailed { class, message, missing }], Some(task), effects);
+        self.decide(Event::DeliberationFailed { class, message, missing }, Some(task), effects);
     }
 
     fn cancel(&mut self, reason: Arc<str>, effects: &mut Vec<Effect>) {
         effects.push(Effect::Withdraw);
         let task = Event::TaskCancelled { run: self.record.plan.run.run, reason: reason.clone() };
-        self.decide(vec![Event::DeliberationCancelled { reason }], Some(task), effects);
+        self.decide(Event::DeliberationCancelled { reason }, Some(task), effects);
     }
 }
 

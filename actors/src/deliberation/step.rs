@@ -16,6 +16,8 @@ use crate::progress::Update;
 pub(crate) enum Input {
     /// Nothing of this run is in the journal yet.
     Begin,
+    /// Its plan is, and nothing else.
+    Begun,
     /// The record was folded from the journal.
     Resume,
     Answered {
@@ -54,9 +56,11 @@ pub(crate) enum Input {
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Append to the run's stream; `task` goes to the task's stream in the same batch.
-    Append {
-        events: Vec<Event>,
+    /// Append an outcome to the run's stream, together with those that come at the same time.
+    Note(Event),
+    /// Append a decision to the run's stream; `task` goes to the task's stream in the same batch.
+    Decide {
+        event: Event,
         task: Option<Event>,
     },
     Ask(Ask),
@@ -64,6 +68,7 @@ pub(crate) enum Effect {
     Withdraw,
     Check {
         texts: Vec<Arc<str>>,
+        within: Duration,
     },
     Arm {
         timer: Timer,
@@ -86,6 +91,5 @@ pub(crate) struct Ask {
 pub(crate) enum Timer {
     Whole,
     Wave(Wave),
-    Checks,
     Repeat(CallId),
 }

@@ -138,9 +138,13 @@ impl Table {
     pub(super) fn take(&mut self, input: Input) {
         for effect in self.state.step(self.now, input) {
             match effect {
-                Effect::Append { events, task } => {
-                    let events = events.into_iter().map(|event| self.stamp(event)).collect();
-                    self.pending.push_back((events, task));
+                Effect::Note(event) => {
+                    let outcome = self.stamp(event);
+                    self.pending.push_back((vec![outcome], None));
+                }
+                Effect::Decide { event, task } => {
+                    let decision = self.stamp(event);
+                    self.pending.push_back((vec![decision], task));
                 }
                 Effect::Ask(ask) => {
                     self.asked.push(ask.clone());
@@ -150,7 +154,10 @@ impl Table {
                     self.withdrawn += 1;
                     self.asks.clear();
                 }
-                Effect::Check { texts } => self.texts = Some(texts),
+                Effect::Check { texts, within } => {
+                    assert!(within >= Duration::from_secs(5), "too little time for the checks");
+                    self.texts = Some(texts);
+                }
                 Effect::Arm { timer: Timer::Repeat(call), .. } => self.repeats.push_back(call),
                 Effect::Arm { timer, after } => self.timers.push((timer, after)),
                 Effect::Show(_) => {}

@@ -148,11 +148,28 @@ pub struct UnreadableEvent {
 impl Event {
     /// The payload as stored: JSON without the type, which stands beside it.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut whole = serde_json::to_vec(self)?;
+        let mut whole = Vec::with_capacity(self.room());
+        serde_json::to_writer(&mut whole, self)?;
         let before = r#"{"type":"","payload":"#.len() + self.kind().len();
         whole.pop();
         whole.drain(..before);
         Ok(whole)
+    }
+
+    /// Bytes enough for the usual payload with its escapes, so that encoding allocates once.
+    fn room(&self) -> usize {
+        let texts = match self {
+            Self::CallAnswered { answer, .. } => {
+                answer.text.len() + answer.reasoning.as_ref().map_or(0, |text| text.len())
+            }
+            Self::TaskAccepted { spec, .. } => spec.description.len(),
+            Self::DeliberationStarted(plan) => {
+                plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>()
+            }
+            Self::VerdictReached(verdict) => verdict.ranking.len() * 512,
+            _ => 0,
+        };
+        texts + texts / 8 + 512
     }
 
     /// Reads a stored payload.

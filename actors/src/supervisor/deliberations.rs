@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::children::{Child, exit_of, later};
 use super::policy::{Policy, Verdict};
 use crate::census::Presence;
-use crate::deliberation::{self, Closing, Deliberation, Input};
+use crate::deliberation::{self, Begun, Closing, Deliberation, Input};
 use crate::domain::answer::{Class, Failure};
 use crate::domain::event::Plan;
 use crate::domain::id::RunId;
@@ -23,11 +23,12 @@ pub(crate) struct Deliberations;
 /// not started, refused or closed a second time.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// From the council, or from the role's supervisor when the council is gone.
+    /// From the system with a run that it just wrote the begin of; from the council, or from the role's supervisor when
+    /// the council is gone, with any other.
     Start {
         running: Arc<Running>,
         plan: Result<Arc<Plan>, Failure>,
-        fresh: bool,
+        begun: Option<Begun>,
     },
     /// From the council or the system: an admitted run that cannot begin.
     Refuse {
@@ -99,10 +100,10 @@ impl Actor for Deliberations {
     ) -> Result<(), ActorProcessingErr> {
         while live.tasks.try_join_next().is_some() {}
         match message {
-            Message::Start { running, plan, fresh } => live.start(&myself, running, plan, fresh).await?,
+            Message::Start { running, plan, begun } => live.start(&myself, running, plan, begun).await?,
             Message::Refuse { running, why } => live.refuse(&myself, running, why),
             Message::Cancel { running } => live.cancel(&myself, running),
-            Message::Restart { run } => live.spawn(&myself, &run, false).await?,
+            Message::Restart { run } => live.spawn(&myself, &run, None).await?,
             Message::Closed { running, ending } => live.closed(&running, ending),
             Message::Tick => live.tick(),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
@@ -145,21 +146,26 @@ impl Live {
         myself: &ActorRef<Message>,
         running: Arc<Running>,
         plan: Result<Arc<Plan>, Failure>,
-        fresh: bool,
+        begun: Option<Begun>,
     ) -> Result<(), ActorProcessingErr> {
         if self.enrol(&running, plan) {
-            self.spawn(myself, &running.run, fresh).await?;
+            self.spawn(myself, &running.run, begun).await?;
         }
         Ok(())
     }
 
-    async fn spawn(&mut self, myself: &ActorRef<Message>, run: &RunId, fresh: bool) -> Result<(), ActorProcessingErr> {
+    async fn spawn(
+        &mut self,
+        myself: &ActorRef<Message>,
+        run: &RunId,
+        begun: Option<Begun>,
+    ) -> Result<(), ActorProcessingErr> {
         let Some(member) = self.members.get_mut(run) else { return Ok(()) };
         let arguments = deliberation::Arguments {
             world: self.world.clone(),
             running: member.running.clone(),
             plan: member.plan.clone(),
-            fresh,
+            begun,
             heartbeat: member.child.heartbeat.clone(),
         };
         let (actor, _) = Actor::spawn_linked(None, Deliberation, arguments, myself.get_cell()).await?;

@@ -142,7 +142,7 @@ async fn readers_that_do_not_read_hold_nobody_up_and_miss_nothing() {
     }
     assert!(seen.windows(2).all(|pair| pair[0].percent <= pair[1].percent), "percent never falls");
     assert_eq!(seen.last().map(|last| (last.phase, last.percent)), Some((Phase::Complete, 100)));
-    assert_eq!(seen.iter().filter(|update| update.step.ends_with(" proposed")).count(), 3);
+    assert_eq!(seen.iter().filter(|update| update.step.to_string().ends_with(" proposed")).count(), 3);
     let mut late = readers.pop().unwrap();
     for update in &seen {
         assert_eq!(late.next().await.as_ref(), Some(update));

@@ -1,7 +1,7 @@
 //! Who lives: children start, die and start again, and what was lost in the mail of a dead one is sent anew.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -24,9 +24,9 @@ impl Live {
         if !self.has_council {
             let gone = format!("no council has the role {} any more", self.role);
             let plan = Err(Failure::new(Class::Refused, gone));
-            self.tell_deliberations(DeliberationsMessage::Start { running, plan, fresh: false });
+            self.tell_deliberations(DeliberationsMessage::Start { running, plan, begun: None });
         } else if let Some(council) = &self.council {
-            drop(council.cast(council::Message::Start { running, fresh: false }));
+            drop(council.cast(council::Message::Start { running }));
         }
     }
 
@@ -125,10 +125,10 @@ impl Live {
             0 => self.world.settings.calls_per_agent,
             own => (own as usize).min(self.world.settings.calls_per_agent),
         };
-        let in_flight = Arc::new(AtomicU32::new(0));
-        let arguments = agent::Arguments { world: self.world.clone(), limit, in_flight: in_flight.clone(), heartbeat };
+        let calls = Arc::<agent::Calls>::default();
+        let arguments = agent::Arguments { world: self.world.clone(), limit, calls: calls.clone(), heartbeat };
         let (actor, _) = Actor::spawn_linked(None, Agent, arguments, myself.get_cell()).await?;
-        let new = agent::Handle { actor: actor.clone(), in_flight };
+        let new = agent::Handle { actor: actor.clone(), calls };
         self.world.registry.put_agent(&self.role, agent, new.clone());
         *handle = Some(new);
         Ok(Some(actor.get_cell()))

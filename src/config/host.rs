@@ -49,6 +49,12 @@ impl FromStr for HostPattern {
 }
 
 impl HostPattern {
+    /// This very host, whatever the port.
+    #[must_use]
+    pub fn host_of(url: &Url) -> Option<Self> {
+        url.host_str().map(|host| Self::Named { host: host.to_owned(), below: false, port: None })
+    }
+
     #[must_use]
     pub fn matches(&self, url: &Url) -> bool {
         match self {

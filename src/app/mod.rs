@@ -12,6 +12,8 @@ mod identity;
 mod journal;
 mod models;
 mod prompts;
+#[cfg(feature = "testing")]
+mod sabotage;
 mod settings;
 
 use std::net::SocketAddr;
@@ -135,6 +137,8 @@ pub async fn run(
     readiness.enter(Stage::Ready);
     warn_if_open(&config);
     ready(addresses);
+    #[cfg(feature = "testing")]
+    let _sabotage = sabotage::begin(&system)?;
 
     let outcome = tokio::select! {
         () = stop => Ok(()),

@@ -43,7 +43,8 @@ pub(super) struct Seating {
     pub(super) clamped: bool,
 }
 
-/// Takes the first `num_agents` ready seats by agent id; `None` when none is ready.
+/// Takes all seats, or the first `num_agents` ready ones by agent id; `None` when none is ready. One that is just
+/// restarting takes part in a task of the whole council: it is asked again when it is back, or the verdict names it.
 pub(super) fn seating(
     council: &Council,
     spec: &TaskSpec,
@@ -51,11 +52,14 @@ pub(super) fn seating(
     ready: impl Fn(&AgentId) -> bool,
 ) -> Option<Seating> {
     let wanted = spec.num_agents.map_or(usize::MAX, |number| usize::from(number.get()));
-    let able = council.seats.iter().filter(|seat| ready(&seat.agent));
+    if !council.seats.iter().any(|seat| ready(&seat.agent)) {
+        return None;
+    }
+    let able = council.seats.iter().filter(|seat| spec.num_agents.is_none() || ready(&seat.agent));
     let seats: Vec<Seat> = able.take(wanted).enumerate().map(|(place, seat)| tuned(seat, place, temperature)).collect();
     let clamped = spec.num_agents.is_some_and(|_| wanted > seats.len());
     let rounds = rounds(council, spec);
-    (!seats.is_empty()).then_some(Seating { seats, rounds, clamped })
+    Some(Seating { seats, rounds, clamped })
 }
 
 /// Each seat has its own temperature, around the middle: 0, +1, −1, +2, … steps.
@@ -139,11 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn only_ready_seats_are_taken() {
+    fn a_number_of_agents_is_taken_from_those_that_are_ready() {
         let away = AgentId::of_council(&Role::parse("role", "DEV").unwrap(), 1);
-        let seating = seating(&council(3), &spec(0, Review::Council), 0.7, |agent| *agent != away).unwrap();
-        assert!(seating.seats.iter().all(|seat| seat.agent != away));
-        assert!(super::seating(&council(3), &spec(0, Review::Council), 0.7, |_| false).is_none());
+        let seated =
+            |number| seating(&council(3), &spec(number, Review::Council), 0.7, |agent| *agent != away).unwrap();
+        assert!(seated(2).seats.iter().all(|seat| seat.agent != away));
+        assert_eq!(seated(0).seats.len(), 3, "the whole council waits for one that restarts");
+        assert!(seating(&council(3), &spec(0, Review::Council), 0.7, |_| false).is_none());
     }
 
     #[test]

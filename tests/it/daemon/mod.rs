@@ -1,6 +1,7 @@
 //! The real daemon, started as its users start it and treated as badly as the world will treat it. The model simulator
 //! runs in the test's own process: it is the witness of what the daemon really asked.
 
+mod actors;
 mod bad_input;
 mod harness;
 mod kills;

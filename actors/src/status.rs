@@ -103,11 +103,18 @@ impl System {
         SystemMetrics { samples, mean_call: self.world.registry.calls.mean() }
     }
 
-    /// The supervision tree: standing actors, and deliberations that have died.
+    /// The supervision tree: standing actors, and deliberations that have died. Parents stand before their children.
     #[must_use]
     pub fn tree(&self) -> Vec<ActorNode> {
-        let mut nodes: Vec<_> = self.world.registry.tree.iter().map(|entry| entry.value().clone()).collect();
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes
+        let nodes: BTreeMap<String, ActorNode> =
+            self.world.registry.tree.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect();
+        let depth = |node: &ActorNode| {
+            let parent_of = |node: &&ActorNode| nodes.get(node.parent.as_ref()?);
+            // Nobody is deeper than there are nodes.
+            std::iter::successors(Some(node), parent_of).take(nodes.len()).count()
+        };
+        let mut sorted: Vec<_> = nodes.values().map(|node| (depth(node), node.clone())).collect();
+        sorted.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
+        sorted.into_iter().map(|(_, node)| node).collect()
     }
 }

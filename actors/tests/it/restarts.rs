@@ -191,6 +191,12 @@ async fn a_council_that_keeps_crashing_is_parked_while_others_work() {
     let Err(SystemError::Parked { reason, .. }) = parked.await else { panic!("it is not parked") };
     assert!(reason.contains("the council died too often"), "{reason}");
     assert_eq!(actor_state(&stage, "council/DEV"), Some(("parked", 9)));
+    let tree = stage.system().tree();
+    for (place, node) in tree.iter().enumerate() {
+        let parent = tree.iter().position(|other| Some(&other.name) == node.parent.as_ref());
+        assert!(parent.is_none_or(|parent| parent < place), "{} stands before its parent", node.name);
+    }
+    assert!(tree.iter().any(|node| node.parent.as_deref() == Some("councils")), "{tree:?}");
     assert_eq!(stage.system().status().degraded.get("councils").map(|why| &**why), Some("parked: DEV"));
     assert_eq!(count(&stage, "RoleParked"), 1);
     assert!(begun.outcome().await.is_ok(), "what had begun goes on");

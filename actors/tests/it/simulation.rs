@@ -329,13 +329,23 @@ fn each_seed(most: u64, mut check: impl FnMut(u64)) {
     }
 }
 
-#[test]
-fn whatever_happens_the_invariants_hold() {
-    let most = number_from("MOOTHALL_SEEDS", 1_000);
-    each_seed(most, |seed| {
+fn the_invariants_hold(seeds: u64) {
+    each_seed(number_from("MOOTHALL_SEEDS", seeds), |seed| {
         let events = live(seed);
         assert!(events.len() > 4, "something happened");
     });
+}
+
+#[test]
+fn whatever_happens_the_invariants_hold() {
+    the_invariants_hold(1_000);
+}
+
+mod soak {
+    #[test]
+    fn in_a_hundred_thousand_lives_the_invariants_hold() {
+        super::the_invariants_hold(100_000);
+    }
 }
 
 #[test]

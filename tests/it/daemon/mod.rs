@@ -8,6 +8,7 @@ mod life;
 mod models;
 mod python;
 mod raw;
+mod real_vllm;
 mod record;
 mod request;
 mod streams;

@@ -23,6 +23,7 @@ bench: ## Measure: the actor system alone, then the daemon against the floor
 	cargo run --locked --release -- bench
 
 soak: setup ## The long tests: many kills, many seeds, real servers
+	@scripts/soak-deps
 	cargo nextest run --locked --workspace --all-features --profile soak
 
 deny: ## Licences, bans and advisories (needs cargo-deny and its database)

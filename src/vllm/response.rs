@@ -13,10 +13,15 @@ pub(crate) struct Completion {
     pub(crate) model: Option<String>,
 }
 
-/// An answer that says nothing.
+/// An answer that nothing can be made of.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("answered without a usable message: {0}")]
-pub(crate) struct Unusable(pub(crate) String);
+pub(crate) enum Unusable {
+    #[error("answered without a usable message: {0}")]
+    Broken(String),
+    /// The model ended before it said anything.
+    #[error("answered without a usable message: its text is empty")]
+    Empty,
+}
 
 #[derive(Deserialize)]
 struct Body {
@@ -63,9 +68,10 @@ pub(crate) fn finish_of(reason: &str) -> Finish {
 
 /// Reads an answer that came whole.
 pub(crate) fn parse(body: &[u8]) -> Result<Completion, Unusable> {
-    let body: Body = serde_json::from_slice(body).map_err(|error| Unusable(format!("not a completion: {error}")))?;
+    let body: Body =
+        serde_json::from_slice(body).map_err(|error| Unusable::Broken(format!("not a completion: {error}")))?;
     let Some(Choice { message, finish_reason }) = body.choices.into_iter().next() else {
-        return Err(Unusable("it has no choices".into()));
+        return Err(Unusable::Broken("it has no choices".into()));
     };
     Completion {
         text: message.content.unwrap_or_default(),
@@ -90,7 +96,7 @@ impl Completion {
         }
         self.reasoning = self.reasoning.filter(|thoughts| !thoughts.trim().is_empty());
         if self.text.trim().is_empty() && !(self.reasoning.is_some() && self.finish == Some(Finish::Length)) {
-            return Err(Unusable("its text is empty".into()));
+            return Err(Unusable::Empty);
         }
         Ok(self)
     }

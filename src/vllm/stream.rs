@@ -58,7 +58,7 @@ impl Gathered {
         }
         self.rest.extend_from_slice(left);
         if self.rest.len() > MAX_LINE {
-            return Err(Unusable(format!("a line of its stream has more than {MAX_LINE} bytes")));
+            return Err(Unusable::Broken(format!("a line of its stream has more than {MAX_LINE} bytes")));
         }
         self.begun |= progress;
         Ok(progress)
@@ -72,9 +72,9 @@ impl Gathered {
             return Ok(true);
         }
         let piece: Piece =
-            serde_json::from_slice(data).map_err(|error| Unusable(format!("its stream is broken: {error}")))?;
+            serde_json::from_slice(data).map_err(|error| Unusable::Broken(format!("its stream is broken: {error}")))?;
         if let Some(error) = piece.error {
-            return Err(Unusable(format!("its stream ended in an error: {error}")));
+            return Err(Unusable::Broken(format!("its stream ended in an error: {error}")));
         }
         self.add(piece);
         Ok(true)
@@ -106,7 +106,7 @@ impl Gathered {
         let rest = std::mem::take(&mut self.rest);
         self.line(&rest)?;
         if !self.done && self.finish.is_none() {
-            return Err(Unusable("its stream ended early".into()));
+            return Err(Unusable::Broken("its stream ended early".into()));
         }
         Completion {
             text: self.text,
@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn a_stream_that_ends_early_is_unusable() {
         let cut = STREAM.find("data:{").unwrap();
-        assert_eq!(gathered(&[&STREAM.as_bytes()[..cut]]).unwrap_err().0, "its stream ended early");
+        let early = Unusable::Broken("its stream ended early".into());
+        assert_eq!(gathered(&[&STREAM.as_bytes()[..cut]]), Err(early));
         assert!(gathered(&[b"data: {\"error\":{\"message\":\"out of memory\"}}\n\n"]).is_err());
         assert!(gathered(&[b"data: {oops\n\n"]).is_err());
     }

@@ -120,7 +120,9 @@ impl From<WireError> for Trouble {
 
 impl From<Unusable> for Trouble {
     fn from(unusable: Unusable) -> Self {
-        Self::transient(unusable.to_string())
+        // Who has nothing to say is no broken server, and others may be answered well.
+        let standing = if unusable == Unusable::Empty { Standing::Alive } else { Standing::Failed };
+        Self { standing, ..Self::transient(unusable.to_string()) }
     }
 }
 

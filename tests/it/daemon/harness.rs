@@ -132,11 +132,7 @@ impl Daemon {
 
     /// Status and body of a page.
     pub(super) async fn page(&self, path: &str) -> Result<(u16, String)> {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let response = timeout(LIMIT, client.get(format!("http://{}{path}", self.http).parse()?)).await??;
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, String::from_utf8(body.to_vec())?))
+        page(self.http, path).await
     }
 
     /// Resident memory, in bytes.
@@ -170,6 +166,15 @@ impl Daemon {
         ensure!(status.success(), "the daemon ended with {status}");
         Ok(())
     }
+}
+
+/// Status and body of any server's page.
+pub(super) async fn page(server: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let response = timeout(LIMIT, client.get(format!("http://{server}{path}").parse()?)).await??;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8(body.to_vec())?))
 }
 
 /// A simulator that answers plain sentences after a while, and keeps all bodies.

@@ -9,6 +9,7 @@ mod life;
 mod models;
 mod python;
 mod raw;
+mod real_vllm;
 mod record;
 mod request;
 mod streams;

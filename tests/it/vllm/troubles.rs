@@ -94,6 +94,17 @@ async fn a_server_that_stays_busy_is_busy_and_no_failure_of_the_server() {
     assert_eq!(model.replica_states()[0].breaker, BreakerState::Closed);
 }
 
+#[tokio::test]
+async fn a_model_that_says_nothing_is_no_failure_of_the_server() {
+    let sim = sim_with(vec![Fault::always(FaultKind::NoContent)]).await;
+    let model = model_of(&sim);
+    for _ in 0..3 {
+        let failure = model.complete(&proposal()).await.unwrap_err();
+        assert_eq!((failure.class, failure.attempts), (Class::Transient, 4));
+    }
+    assert_eq!(model.replica_states()[0].breaker, BreakerState::Closed);
+}
+
 /// A call that ends in time only by its own limit, over a connection that stands already.
 async fn assert_times_out(what: FaultKind) {
     let sim = sim_with(Vec::new()).await;

@@ -225,6 +225,15 @@ impl Registry {
         self.agents.remove(&(role.clone(), agent.clone()));
     }
 
+    /// Nothing of a role is found any more.
+    pub(crate) fn forget(&self, role: &Role) {
+        self.councils.remove(role);
+        self.deliberations.remove(role);
+        self.agents.retain(|(of, _), _| of != role);
+        let supervisor = format!("role/{role}");
+        self.tree.retain(|name, node| *name != supervisor && node.parent.as_ref() != Some(&supervisor));
+    }
+
     /// The right to admit a task; who comes second gets to know when the first is done.
     pub(crate) fn claim<'a>(&'a self, task: &TaskId) -> Result<Claim<'a>, watch::Receiver<()>> {
         match self.admitting.entry(task.clone()) {

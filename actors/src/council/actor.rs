@@ -16,7 +16,7 @@ use crate::domain::council::Council;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{Role, StreamId};
 use crate::error::SystemError;
-use crate::ports::{Ack, Batch, Committed, JournalError, whole_stream};
+use crate::ports::{Ack, Batch, Committed, Journal, JournalError, settled, whole_stream};
 use crate::running::Running;
 use crate::supervisor::{DeliberationsMessage, RoleMessage};
 use crate::world::World;
@@ -79,12 +79,7 @@ impl Live {
         self.council = None;
         let (world, role, myself) = (self.arguments.world.clone(), self.arguments.role.clone(), myself.clone());
         self.tasks.spawn(async move {
-            let folded = whole_stream(&*world.ports.journal, &StreamId::council(&role)).await.map(|events| {
-                let version = events.last().map_or(0, |last| last.version);
-                let council = events.iter().fold(None, |council, event| Council::fold(council, &event.event.event));
-                council.map(|council| (council, version))
-            });
-            drop(myself.cast(Message::Loaded(folded)));
+            drop(myself.cast(Message::Loaded(folded(&*world.ports.journal, &role).await)));
         });
     }
 
@@ -197,4 +192,13 @@ impl Live {
         };
         drop(self.arguments.supervisor.cast(RoleMessage::Changed { event: Box::new(event), council, reply }));
     }
+}
+
+/// The council as it stands, with its version; behind what the actor before this one may have had on its way.
+async fn folded(journal: &dyn Journal, role: &Role) -> Result<Option<(Council, u64)>, JournalError> {
+    settled(journal).await?;
+    let events = whole_stream(journal, &StreamId::council(role)).await?;
+    let version = events.last().map_or(0, |last| last.version);
+    let council = events.iter().fold(None, |council, event| Council::fold(council, &event.event.event));
+    Ok(council.map(|council| (council, version)))
 }

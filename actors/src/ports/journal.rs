@@ -226,6 +226,11 @@ pub(crate) async fn commit_patiently(journal: &dyn Journal, batch: Batch) -> Res
     }
 }
 
+/// Waits until all that was submitted before is durable or refused, such as the last words of an actor that died.
+pub(crate) async fn settled(journal: &dyn Journal) -> Result<(), JournalError> {
+    commit_patiently(journal, Batch::default()).await.map(drop)
+}
+
 /// Events of one stream read at once.
 const PAGE: usize = 512;
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 pub use checks::Checks;
 pub use clock::{Clock, IdSource};
-pub(crate) use journal::commit_patiently;
 pub use journal::{
     Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
     TaskStatus, whole_stream,
 };
+pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};
 
 /// All of them, as handed to [`crate::System::start`].

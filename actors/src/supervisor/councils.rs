@@ -199,6 +199,7 @@ impl Live {
 
     async fn recovered(&mut self, myself: &ActorRef<Message>, recovered: Recovered) -> Result<(), ActorProcessingErr> {
         let Recovered { first, recovery, open } = recovered;
+        self.forget_deleted(&recovery.councils);
         let (adopted, all_adopted) = mpsc::channel(1);
         for (council, version) in recovery.councils {
             let parked = first && council.parked.is_some();
@@ -229,6 +230,14 @@ impl Live {
         let world = self.world.clone();
         self.after(all_adopted, move || world.recovered.send_modify(|done| *done = true));
         Ok(())
+    }
+
+    /// A council whose deletion became durable just when its actors died: nobody else would take it out.
+    fn forget_deleted(&self, standing: &[(Council, u64)]) {
+        let registry = &self.world.registry;
+        let known: Vec<_> = registry.councils.iter().map(|entry| entry.key().clone()).collect();
+        let is_gone = |role: &&Role| !standing.iter().any(|(council, _)| council.role == **role);
+        known.iter().filter(is_gone).for_each(|role| registry.forget(role));
     }
 
     /// Work that was admitted before comes before all new work, and waits for permits if there are too few.

@@ -10,7 +10,7 @@ use crate::domain::council::Seat;
 use crate::domain::event::Event;
 use crate::domain::id::StreamId;
 use crate::error::SystemError;
-use crate::ports::{JournalError, Recovery, TaskRow, whole_stream};
+use crate::ports::{JournalError, Recovery, TaskRow, settled, whole_stream};
 use crate::running::Running;
 use crate::world::World;
 
@@ -26,6 +26,9 @@ pub(crate) struct Recovered {
 
 pub(super) async fn recover(world: &Arc<World>) -> Result<Recovered, JournalError> {
     let first = !*world.recovered.borrow();
+    if !first {
+        settled(&*world.ports.journal).await?;
+    }
     let recovery = world.ports.journal.recovery().await?;
     if !first {
         let running = world.registry.all_open().into_iter().map(|running| (running, Vec::new()));

@@ -8,7 +8,7 @@ use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::Timestamp;
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::Clock;
-use moothall_actors::testing::{FakeClock, Reaction, Scenario, Stage};
+use moothall_actors::testing::{FakeClock, JournalFaults, Random, Reaction, Scenario, Stage};
 
 use crate::story::{
     actor_state, assert_all_permits_are_back, count, deliberate, finals, is_seat, ms, pass, role, secs, submit, task,
@@ -264,4 +264,23 @@ async fn a_task_that_nobody_can_find_again_is_interrupted_by_a_crash() {
     assert!(matches!(the_final(&stage), Event::TaskFailed(failure) if failure.message.contains("interrupted")));
     assert_eq!(count(&stage, "DeliberationFailed"), 1);
     stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_becomes_durable_while_its_council_dies_holds() {
+    for seed in 0..40 {
+        let faults = JournalFaults { random: Random::new(seed), delay_ms: 200, busy_percent: 0 };
+        let stage = Scenario::new().journal_faults(faults).council("DEV", 2).council("QA", 2).start().await;
+        let system = stage.system().clone();
+        let deleting = tokio::spawn(async move { system.delete_council(&role("DEV")).await });
+        pass(ms(1)).await;
+        assert!(stage.system().kill_actor("councils"));
+        drop(deleting.await);
+        pass(secs(5)).await;
+        assert_eq!(count(&stage, "CouncilDeleted"), 1, "seed {seed}");
+        let roles: Vec<_> = stage.system().councils().iter().map(|view| view.council.role.to_string()).collect();
+        assert_eq!(roles, ["QA"], "seed {seed}");
+        assert!(stage.system().tree().iter().all(|node| !node.name.contains("DEV")), "seed {seed}");
+        stage.close().await;
+    }
 }

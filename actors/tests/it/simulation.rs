@@ -114,6 +114,20 @@ impl Life {
         }
         pass(self.random.millis(400)).await;
         self.check();
+        self.end_if_faulty().await;
+    }
+
+    /// A daemon whose system says so ends, and is started again by whoever runs it.
+    async fn end_if_faulty(&mut self) {
+        let system = self.stage.system().clone();
+        let is_faulty = tokio::select! {
+            biased;
+            _ = system.fault() => true,
+            () = std::future::ready(()) => false,
+        };
+        if is_faulty {
+            self.crash().await;
+        }
     }
 
     fn draft(&self, number: u64) -> TaskDraft {
@@ -243,6 +257,7 @@ impl Life {
     async fn end(mut self) -> Vec<Recorded> {
         for waited in 0.. {
             self.check();
+            self.end_if_faulty().await;
             for name in ROLES {
                 drop(self.stage.system().resume_council(&role(name)).await);
             }

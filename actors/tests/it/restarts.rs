@@ -10,6 +10,8 @@ use moothall_actors::error::SystemError;
 use moothall_actors::ports::Clock;
 use moothall_actors::testing::{FakeClock, JournalFaults, Random, Reaction, Scenario, Stage};
 
+use tokio::task::JoinSet;
+
 use crate::story::{
     actor_state, assert_all_permits_are_back, count, deliberate, finals, is_seat, ms, pass, role, secs, submit, task,
     the_final, usual,
@@ -272,10 +274,11 @@ async fn a_deletion_that_becomes_durable_while_its_council_dies_holds() {
         let faults = JournalFaults { random: Random::new(seed), delay_ms: 200, busy_percent: 0 };
         let stage = Scenario::new().journal_faults(faults).council("DEV", 2).council("QA", 2).start().await;
         let system = stage.system().clone();
-        let deleting = tokio::spawn(async move { system.delete_council(&role("DEV")).await });
+        let mut deleting = JoinSet::new();
+        deleting.spawn(async move { system.delete_council(&role("DEV")).await });
         pass(ms(1)).await;
         assert!(stage.system().kill_actor("councils"));
-        drop(deleting.await);
+        drop(deleting.join_next().await);
         pass(secs(5)).await;
         assert_eq!(count(&stage, "CouncilDeleted"), 1, "seed {seed}");
         let roles: Vec<_> = stage.system().councils().iter().map(|view| view.council.role.to_string()).collect();

@@ -9,7 +9,6 @@ use moothall_actors::domain::id::Timestamp;
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::Clock;
 use moothall_actors::testing::{FakeClock, JournalFaults, Random, Reaction, Scenario, Stage};
-
 use tokio::task::JoinSet;
 
 use crate::story::{

@@ -203,7 +203,10 @@ impl System {
                 let start =
                     DeliberationsMessage::Start { running: running.clone(), plan: Ok(plan), begun: Some(begun) };
                 let deliberations = registry.deliberations.get(role).map(|entry| entry.value().clone());
-                return deliberations.map_or((), |deliberations| drop(deliberations.cast(start)));
+                if let Some(deliberations) = deliberations {
+                    drop(deliberations.cast(start));
+                }
+                return;
             }
             Some(Some(reason)) => (Class::Transient, format!("role {role} is parked: {reason}").into()),
             None => (Class::Refused, format!("no council has the role {role} any more").into()),

@@ -130,6 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn spellings_and_ports_by_the_table() {
+        let table = [
+            ("LocalHost", "http://LOCALHOST:8000", true),
+            ("localhost", "http://localhost.evil.com", false),
+            ("models:80", "http://models", true),
+            ("[::1]", "http://[::1]:9000", true),
+            ("[::1]:9000", "http://[::1]:9000", true),
+            ("[::1]:9000", "http://[::1]:9001", false),
+            ("127.0.0.1", "http://2130706433", true),
+            ("127.0.0.1", "http://127.0.0.2", false),
+            ("*.example.com:8443", "https://a.example.com:8443", true),
+            ("*.example.com:8443", "https://a.example.com", false),
+        ];
+        for (pattern, url, expected) in table {
+            assert_eq!(matches(pattern, url), expected, "{pattern} {url}");
+        }
+    }
+
+    #[test]
     fn what_is_no_pattern_is_refused() {
         for bad in ["", "a b", "host:port", "*.*.com", "http://gpu", "a*b"] {
             assert!(bad.parse::<HostPattern>().is_err(), "{bad}");

@@ -40,11 +40,12 @@ fn texts(record: &Record, ask: &Ask) -> Texts {
     let last = |seat: usize| record.seats[seat].texts.last().cloned().unwrap_or_default();
     match ask.call.wave.stage {
         Stage::Critique => {
-            Texts { proposal: record.reviewed_by(ask.seat).map_or_else(Default::default, last), ..Texts::default() }
+            let proposal = record.reviewed_by(ask.seat).map(last).unwrap_or_default();
+            Texts { proposal, ..Texts::default() }
         }
         Stage::Revise => {
             let review = record.seats[ask.seat].review.as_ref();
-            let critique = review.map_or_else(Default::default, |(_, critique)| critique.text.clone());
+            let critique = review.map(|(_, critique)| critique.text.clone()).unwrap_or_default();
             Texts { proposal: last(ask.seat), critique }
         }
         Stage::Propose | Stage::Score | Stage::Select => Texts::default(),

@@ -127,7 +127,8 @@ impl Prompts {
             Stage::Critique | Stage::Score | Stage::Select => "critique.md",
             Stage::Revise => "revise.md",
         };
-        self.render(name, context!(seat_line, nonce, proposal => Value::from(texts.proposal), critique => Value::from(texts.critique)))
+        let (proposal, critique) = (Value::from(texts.proposal), Value::from(texts.critique));
+        self.render(name, context!(seat_line, nonce, proposal, critique))
     }
 }
 

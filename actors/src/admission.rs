@@ -51,22 +51,7 @@ impl Begin {
     /// The first event of a new task, and its row.
     fn accepted(&self, at: Timestamp) -> (Event, TaskRow) {
         let Self { task, spec, hash, keyed, .. } = self;
-        let row = TaskRow {
-            task: task.clone(),
-            role: spec.role.clone(),
-            kind: spec.kind,
-            status: TaskStatus::Open,
-            run: 1,
-            keyed: *keyed,
-            content_hash: hash.clone(),
-            version: 1,
-            story_id: spec.story_id().map(Into::into),
-            winner: None,
-            error: None,
-            duration: None,
-            accepted_at: at,
-            ended_at: None,
-        };
+        let row = TaskRow::accepted(task, spec, hash, *keyed, at);
         let (task, content_hash) = (task.clone(), hash.clone());
         (Event::TaskAccepted { task, content_hash, keyed: *keyed, spec: spec.clone() }, row)
     }

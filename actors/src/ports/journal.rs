@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::domain::council::Council;
 use crate::domain::event::{NewEvent, Recorded, TaskFailure};
 use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
-use crate::domain::task::TaskKind;
+use crate::domain::task::{TaskKind, TaskSpec};
 
 /// Events for one stream, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +125,32 @@ pub struct TaskRow {
 }
 
 impl TaskRow {
+    /// A task that was just accepted.
+    pub(crate) fn accepted(
+        task: &TaskId,
+        spec: &TaskSpec,
+        content_hash: &Arc<str>,
+        keyed: bool,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            task: task.clone(),
+            role: spec.role.clone(),
+            kind: spec.kind,
+            status: TaskStatus::Open,
+            run: 1,
+            keyed,
+            content_hash: content_hash.clone(),
+            version: 1,
+            story_id: spec.story_id().map(Into::into),
+            winner: None,
+            error: None,
+            duration: None,
+            accepted_at: at,
+            ended_at: None,
+        }
+    }
+
     /// Why the last run failed.
     #[must_use]
     pub fn failure(&self) -> Option<TaskFailure> {

@@ -209,22 +209,7 @@ impl Log {
     fn project(&mut self, recorded: &Recorded) {
         let at = recorded.event.at;
         if let Event::TaskAccepted { task, content_hash, keyed, spec } = &recorded.event.event {
-            let row = TaskRow {
-                task: task.clone(),
-                role: spec.role.clone(),
-                kind: spec.kind,
-                status: TaskStatus::Open,
-                run: 1,
-                keyed: *keyed,
-                content_hash: content_hash.clone(),
-                version: 1,
-                story_id: spec.story_id().map(Into::into),
-                winner: None,
-                error: None,
-                duration: None,
-                accepted_at: at,
-                ended_at: None,
-            };
+            let row = TaskRow::accepted(task, spec, content_hash, *keyed, at);
             self.tasks.insert(task.clone(), (recorded.seq, row));
             return;
         }

@@ -123,7 +123,11 @@ impl Progress {
         updates.push(Arc::new(update));
         let length = updates.len();
         drop(updates);
-        self.length.send_replace((length, false));
+        // Nobody is woken where nobody reads, which is the usual case. Whoever comes meanwhile sees the new length.
+        self.length.send_if_modified(|state| {
+            *state = (length, false);
+            self.length.receiver_count() > 0
+        });
     }
 
     /// No update comes after this.

@@ -11,7 +11,6 @@
 mod code;
 mod policy;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -125,12 +124,16 @@ impl Checks for PolicyChecks {
     }
 
     async fn check(&self, texts: Vec<Arc<str>>) -> Vec<CheckReport> {
-        let mut known: HashMap<&Arc<str>, CheckReport> = HashMap::with_capacity(texts.len());
-        for text in &texts {
-            if !known.contains_key(text) {
-                known.insert(text, self.report(text).await);
-            }
+        let mut reports: Vec<CheckReport> = Vec::with_capacity(texts.len());
+        for (place, text) in texts.iter().enumerate() {
+            // Few texts, seldom of one length: comparing them costs less than hashing them.
+            let known = texts[..place].iter().position(|earlier| earlier == text);
+            let report = match known {
+                Some(known) => reports[known].clone(),
+                None => self.report(text).await,
+            };
+            reports.push(report);
         }
-        texts.iter().filter_map(|text| known.get(text).cloned()).collect()
+        reports
     }
 }

@@ -6,12 +6,12 @@ use moothall_actors::ports::ModelCall;
 use tokio::time::{Instant, timeout_at};
 
 use super::catalog::fit;
+use super::http1::Reply;
 use super::replica::Replica;
 use super::request::{BodyError, Encoder};
 use super::response::{self, Completion};
 use super::settings::{AUTO_MODEL, ContextLength, StreamLimits, VllmSettings};
 use super::stream::Gathered;
-use super::transport::Reply;
 use super::trouble::{Again, Trouble};
 
 /// Longest answer that is read, in bytes on the wire.
@@ -45,12 +45,12 @@ impl Exchange {
         let request = replica.target.completion(&call.id, body);
         let completion = match self.settings.stream {
             None => {
-                let reply = self.accepted(replica, replica.send(request).await?, &model).await?;
+                let reply = self.accepted(replica, replica.send(&request).await?, &model).await?;
                 response::parse(&reply.whole(MAX_BODY).await?)?
             }
             Some(limits) => {
                 let sent = Instant::now();
-                let head = timeout_at(sent + limits.first_token, replica.send(request)).await;
+                let head = timeout_at(sent + limits.first_token, replica.send(&request)).await;
                 let reply = head.map_err(|_| no_first_token(limits))??;
                 let reply = self.accepted(replica, reply, &model).await?;
                 Box::pin(gather(reply, limits, sent)).await?
@@ -124,7 +124,7 @@ fn no_first_token(limits: StreamLimits) -> Trouble {
 
 /// Reads a streamed answer; a server that does not stream is read whole, within the same limits.
 async fn gather(mut reply: Reply, limits: StreamLimits, sent: Instant) -> Result<Completion, Trouble> {
-    if !is_event_stream(&reply.head.headers) {
+    if !is_event_stream(&reply.head.headers()) {
         let whole = timeout_at(sent + limits.first_token, reply.whole(MAX_BODY)).await;
         return Ok(response::parse(&whole.map_err(|_| no_first_token(limits))??)?);
     }

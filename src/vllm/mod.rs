@@ -7,6 +7,7 @@ mod breaker;
 mod call;
 mod catalog;
 mod exchange;
+mod http1;
 mod metric;
 mod probe;
 mod replica;
@@ -15,7 +16,6 @@ mod response;
 mod settings;
 mod stream;
 mod target;
-mod transport;
 mod trouble;
 
 use std::collections::HashMap;
@@ -39,11 +39,11 @@ pub use target::BadTarget;
 
 use call::Course;
 use exchange::Exchange;
+use http1::Connector;
 use metric::CallMetrics;
 use replica::Replica;
 use request::Encoder;
 use target::Target;
-use transport::Connector;
 
 /// Servers outside the pool that are remembered; agents have at most 64 × 32 seats, most of them in the pool.
 const MAX_ENDPOINTS: usize = 256;

@@ -4,17 +4,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, Pass, Standing};
 use super::catalog::Catalog;
+use super::http1::{Connector, Pool, Reply, Request, WireError};
 use super::metric::ReplicaMetrics;
 use super::settings::VllmSettings;
 use super::target::Target;
-use super::transport::{Connector, Pool, Reply, WireError};
 use super::trouble::{Trouble, excerpt};
 
 /// How long a server may take to say what it serves.
@@ -154,7 +151,7 @@ impl Replica {
     }
 
     /// Sends a request. A server that was away may come back with another model.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, WireError> {
+    pub(crate) async fn send(&self, request: &Request) -> Result<Reply, WireError> {
         let reply = self.pool.send(request).await;
         if matches!(reply, Err(WireError::Connect(_))) {
             *lock(&self.known) = Known::Nothing;
@@ -204,8 +201,9 @@ impl Replica {
     }
 
     async fn fetch(&self) -> Result<Arc<Catalog>, Trouble> {
-        let reply = match self.pool.send(self.target.list()).await {
-            Err(WireError::Stale) => self.pool.send(self.target.list()).await?,
+        let request = self.target.list();
+        let reply = match self.pool.send(&request).await {
+            Err(WireError::Stale) => self.pool.send(&request).await?,
             other => other?,
         };
         if !reply.head.status.is_success() {
@@ -230,7 +228,7 @@ impl Replica {
             }
         }
         let key = self.target.key.as_ref().map(crate::config::Secret::reveal);
-        let trouble = Trouble::status(reply.head.status, &reply.head.headers, &excerpt(&body, key));
+        let trouble = Trouble::status(reply.head.status, &reply.head.headers(), &excerpt(&body, key));
         reply.finish();
         trouble
     }

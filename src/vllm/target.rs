@@ -1,25 +1,23 @@
 //! The address of one server: what its requests look like from the outside.
 
-use std::borrow::Cow;
+use std::io::Write as _;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
-use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
+use http::{HeaderValue, Uri};
 use moothall_actors::domain::id::CallId;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
+use super::http1::Request;
 use crate::config::Secret;
-
-/// Names the call, so that the server's side can tell a repeated one.
-pub(crate) const CALL_HEADER: HeaderName = HeaderName::from_static("x-moothall-call");
 
 /// What is not visible ASCII, and the sign of an encoded byte itself.
 const NOT_VISIBLE: AsciiSet = CONTROLS.add(b' ').add(b'%');
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("moothall/", env!("CARGO_PKG_VERSION")));
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const AGENT: &str = concat!("moothall/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes enough for the usual call's name and the length of its body.
+const ROOM_FOR_CALL: usize = 128;
 
 /// An address or key that no request can be sent with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +34,9 @@ pub(crate) struct Target {
     /// Where to connect to.
     pub(crate) origin: Uri,
     pub(crate) key: Option<Secret>,
-    host: HeaderValue,
-    authorization: Option<HeaderValue>,
-    completions: Uri,
-    models: Uri,
+    /// Heads of requests, as far as all have them in common.
+    completion: Vec<u8>,
+    list: Vec<u8>,
 }
 
 impl Target {
@@ -62,56 +59,43 @@ impl Target {
         let prefix = url.path().trim_end_matches('/');
         let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
         let uri = |text: String| text.parse::<Uri>().map_err(|_| bad("it cannot stand in a request"));
-        let authorization = key.as_ref().map(|key| bearer(key, &shown)).transpose()?;
+        let path = |end: &str| uri(format!("{prefix}/v1/{end}"));
+        let host = HeaderValue::from_str(authority).map_err(|_| bad("its host cannot stand in a header"))?;
+        let mut common = [b"host: ", host.as_bytes(), b"\r\nuser-agent: ", AGENT.as_bytes(), b"\r\n"].concat();
+        if let Some(key) = &key {
+            common.extend([b"authorization: ", bearer(key, &shown)?.as_bytes(), b"\r\n"].concat());
+        }
+        let head = |line: String| [line.as_bytes(), &common].concat();
         Ok(Self {
             origin: uri(format!("{}://{authority}/", url.scheme()))?,
-            host: HeaderValue::from_str(authority).map_err(|_| bad("its host cannot stand in a header"))?,
-            completions: uri(format!("{prefix}/v1/chat/completions"))?,
-            models: uri(format!("{prefix}/v1/models"))?,
+            completion: head(format!(
+                "POST {} HTTP/1.1\r\ncontent-type: application/json\r\n",
+                path("chat/completions")?
+            )),
+            list: head(format!("GET {} HTTP/1.1\r\n", path("models")?)),
             key,
-            authorization,
             shown,
         })
     }
 
-    pub(crate) fn completion(&self, call: &CallId, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = self.request(Method::POST, &self.completions, body);
-        request.headers_mut().insert(CONTENT_TYPE, JSON);
+    /// `x-moothall-call` names the call, so that the server's side can tell a repeated one.
+    pub(crate) fn completion(&self, call: &CallId, body: Bytes) -> Request {
+        let mut head = Vec::with_capacity(self.completion.len() + ROOM_FOR_CALL);
+        head.extend_from_slice(&self.completion);
         let id = call.to_string();
-        let encoded = match Cow::from(utf8_percent_encode(&id, &NOT_VISIBLE)) {
-            Cow::Borrowed(_) => id,
-            Cow::Owned(encoded) => encoded,
-        };
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(encoded)) {
-            request.headers_mut().insert(CALL_HEADER, value);
-        }
-        request
+        let named = utf8_percent_encode(&id, &NOT_VISIBLE);
+        // Writing to memory does not fail.
+        let _ = write!(head, "x-moothall-call: {named}\r\ncontent-length: {}\r\n\r\n", body.len());
+        Request { head, body }
     }
 
-    pub(crate) fn list(&self) -> Request<Full<Bytes>> {
-        self.request(Method::GET, &self.models, Bytes::new())
-    }
-
-    fn request(&self, method: Method, uri: &Uri, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri.clone();
-        let headers = request.headers_mut();
-        headers.reserve(5);
-        headers.insert(HOST, self.host.clone());
-        headers.insert(USER_AGENT, AGENT);
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-        request
+    pub(crate) fn list(&self) -> Request {
+        Request { head: [&self.list[..], b"\r\n"].concat(), body: Bytes::new() }
     }
 }
 
 fn bearer(key: &Secret, shown: &str) -> Result<HeaderValue, BadTarget> {
-    let mut value =
-        HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| BadTarget::Key(shown.to_owned()))?;
-    value.set_sensitive(true);
-    Ok(value)
+    HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| BadTarget::Key(shown.to_owned()))
 }
 
 fn shown(url: &Url) -> String {
@@ -137,9 +121,9 @@ mod tests {
             ("http://gpu:8000/models/a", "/models/a/v1/chat/completions"),
             ("http://gpu:8000/models/a/v1", "/models/a/v1/chat/completions"),
         ] {
-            let target = target(base).unwrap();
-            assert_eq!(target.completions.path(), path, "{base}");
-            assert_eq!(target.host, "gpu:8000");
+            let head = String::from_utf8(target(base).unwrap().completion).unwrap();
+            assert!(head.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{base}: {head}");
+            assert!(head.contains("\r\nhost: gpu:8000\r\n"), "{head}");
         }
     }
 
@@ -155,7 +139,25 @@ mod tests {
     fn a_call_is_named_in_visible_ascii() {
         let mut id = call("propose").id;
         id.run.task = moothall_actors::domain::id::TaskId::parse("task", "grüß 100%").unwrap();
-        let request = target("http://gpu").unwrap().completion(&id, Bytes::new());
-        assert_eq!(request.headers()[CALL_HEADER], "gr%C3%BC%C3%9F%20100%25/1/propose-0/agent-dev-001");
+        let request = target("http://gpu").unwrap().completion(&id, Bytes::from_static(b"{}"));
+        let end = "\r\nx-moothall-call: gr%C3%BC%C3%9F%20100%25/1/propose-0/agent-dev-001\r\ncontent-length: 2\r\n\r\n";
+        assert!(String::from_utf8(request.head).unwrap().ends_with(end));
+    }
+
+    #[test]
+    fn a_request_without_a_body_is_whole() {
+        let key = Some(Secret::new("sk-1"));
+        let list = Target::new(&Url::parse("http://gpu:1/a b/").unwrap(), key).unwrap().list();
+        let head = format!(
+            "GET /a%20b/v1/models HTTP/1.1\r\nhost: gpu:1\r\nuser-agent: {AGENT}\r\nauthorization: Bearer sk-1\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(list.head).unwrap(), head);
+    }
+
+    #[test]
+    fn a_key_that_could_add_headers_is_refused() {
+        let key = Some(Secret::new("sk-1\r\nx: y"));
+        let error = Target::new(&Url::parse("http://gpu").unwrap(), key).err().unwrap();
+        assert_eq!(error, BadTarget::Key("http://gpu".into()));
     }
 }

@@ -8,8 +8,8 @@ use moothall_actors::domain::answer::{Class, Failure};
 use serde_json::Value;
 
 use super::breaker::Standing;
+use super::http1::WireError;
 use super::response::Unusable;
-use super::transport::WireError;
 
 /// Longest quote of what a server said, in characters.
 const EXCERPT: usize = 200;
@@ -113,7 +113,9 @@ impl From<WireError> for Trouble {
         match error {
             WireError::Stale => Self::new(Class::Transient, Again::AtOnce, Standing::Unknown, what),
             WireError::TooLarge(_) => Self::refused(what),
-            WireError::Connect(_) | WireError::Lost(_) | WireError::Cut => Self::transient(what),
+            WireError::Connect(_) | WireError::Lost(_) | WireError::Cut | WireError::Garbled(_) => {
+                Self::transient(what)
+            }
         }
     }
 }

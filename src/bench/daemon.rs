@@ -4,17 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
+use http::uri::PathAndQuery;
+use prost::Message as _;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::BenchError;
 use super::measure::{Sample, measure, peak_memory};
 use crate::folder::TemporaryFolder;
-use crate::grpc::proto::fleet::orchestrator::v1::DeliberateRequest;
-use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
+use crate::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse};
 use crate::process::{Process, ProcessError};
 
 /// Connections that the workers share: a client machine has few.
 const CHANNELS: usize = 8;
+const DELIBERATE: &str = "/fleet.orchestrator.v1.OrchestratorService/Deliberate";
+/// One answer in so many is read.
+const READ_EVERY: u64 = 64;
 /// Deliberations before anything is measured: connections open, caches fill.
 const WARM_UP: usize = 64;
 
@@ -70,25 +78,72 @@ impl Daemon {
     }
 
     fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
-        let client = OrchestratorServiceClient::new(self.channels[number % CHANNELS].clone());
+        let client = Grpc::new(self.channels[number % CHANNELS].clone());
         let next = self.next.clone();
         move || {
+            let number = next.fetch_add(1, Ordering::Relaxed);
             let request = DeliberateRequest {
-                task_id: format!("bench-{:08}", next.fetch_add(1, Ordering::Relaxed)),
+                task_id: format!("bench-{number:08}"),
                 task_description: "Write a Python function that parses a duration such as 1h30m.".to_owned(),
                 role: "DEV".to_owned(),
                 ..DeliberateRequest::default()
             };
             let mut client = client.clone();
             Box::pin(async move {
-                let answer = client.deliberate(request).await.map_err(|status| BenchError::Call(status.to_string()))?;
-                match answer.into_inner().results.len() {
-                    3 => Ok(()),
-                    other => Err(BenchError::Call(format!("{other} results instead of 3"))),
-                }
+                let failed = |status: Status| BenchError::Call(status.to_string());
+                client.ready().await.map_err(|error| BenchError::Call(error.to_string()))?;
+                let path = PathAndQuery::from_static(DELIBERATE);
+                let answer = client.unary(Request::new(request), path, Unread).await.map_err(failed)?.into_inner();
+                if number.is_multiple_of(READ_EVERY) { check(answer) } else { Ok(()) }
             })
         }
     }
 }
 
+/// What is measured must be what was asked for.
+fn check(answer: Bytes) -> Result<(), BenchError> {
+    let answer = DeliberateResponse::decode(answer).map_err(|error| BenchError::Call(error.to_string()))?;
+    match answer.results.len() {
+        3 => Ok(()),
+        other => Err(BenchError::Call(format!("{other} results instead of 3"))),
+    }
+}
+
 type WorkerCall = std::pin::Pin<Box<dyn Future<Output = Result<(), BenchError>> + Send>>;
+
+/// Sends requests and leaves answers as bytes, as the floor does: the client shares the machine with what it measures.
+#[derive(Debug)]
+struct Unread;
+
+impl Codec for Unread {
+    type Encode = DeliberateRequest;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Unread {
+    type Item = DeliberateRequest;
+    type Error = Status;
+
+    fn encode(&mut self, request: DeliberateRequest, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        request.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for Unread {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

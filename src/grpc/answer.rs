@@ -57,9 +57,9 @@ fn result(proposal: &Proposal, ranked: Option<&Ranked>, role: &Role) -> fleet::D
         proposal: Some(fleet::Proposal {
             author_id: proposal.agent.to_string(),
             author_role: role.to_string(),
-            content: proposal.text.to_string(),
+            content: String::from(&*proposal.text),
             created_at_ms: long(proposal.created_at.0),
-            revisions: proposal.revisions.iter().map(ToString::to_string).collect(),
+            revisions: proposal.revisions.iter().map(|text| String::from(&**text)).collect(),
         }),
         checks: ranked.map(|ranked| checks(&ranked.checks)),
         score: ranked.map_or(0.0, |ranked| ranked.score),

@@ -4,14 +4,15 @@
 //! Only the client's wait ends: the handler is dropped with its hold on the work, and what that means for the work is
 //! the system's to decide (work that has a `task_id` goes on).
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
+use tonic::body::Body;
+
+use super::routes::Answer;
 
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
@@ -23,7 +24,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         headers.get("grpc-timeout")?.to_str().ok().and_then(parse).map(Self::after)
     }
 
@@ -58,13 +59,9 @@ fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// Around every call; a stream's messages after the first are watched where they are made.
-pub(crate) async fn keep(mut request: Request, next: Next) -> Response {
-    let Some(deadline) = Deadline::of(request.headers()) else {
-        return next.run(request).await;
-    };
-    request.extensions_mut().insert(deadline);
-    timeout_at(deadline.at, next.run(request)).await.unwrap_or_else(|_| deadline.passed().into_http())
+/// Around every call that has one; a stream's messages after the first are watched where they are made.
+pub(super) async fn keep(deadline: Deadline, answer: Answer) -> Result<Response<Body>, Infallible> {
+    timeout_at(deadline.at, answer).await.unwrap_or_else(|_| Ok(deadline.passed().into_http()))
 }
 
 #[cfg(test)]

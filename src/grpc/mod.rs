@@ -23,6 +23,7 @@ mod number;
 mod orchestrator;
 pub mod proto;
 mod request;
+mod routes;
 mod server;
 mod tasks;
 

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::middleware::from_fn;
 use moothall_actors::System;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -14,24 +13,13 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
-use super::codec::MAX_REQUEST_BYTES;
 use super::council::AgentSettings;
-use super::councils::Councils;
 use super::door::Door;
 use super::guard::Guards;
-use super::journal::{JournalAdmin, JournalDoor};
-use super::legacy::Legacy;
-use super::orchestrator::Orchestrator;
-use super::proto::fleet::orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer;
-use super::proto::moothall::v1::council_service_server::CouncilServiceServer;
-use super::proto::moothall::v1::journal_service_server::JournalServiceServer;
-use super::proto::moothall::v1::task_service_server::TaskServiceServer;
-use super::proto::{DESCRIPTORS, orchestrator};
-use super::tasks::Tasks;
-use super::{deadline, proto};
+use super::journal::JournalAdmin;
+use super::proto::DESCRIPTORS;
+use super::routes::{self, Services};
 use crate::http::{Health, Readiness};
-
-type LegacyServer<T> = orchestrator::v1::orchestrator_service_server::OrchestratorServiceServer<T>;
 
 /// Calls at once on one connection: councils are asked by many through few connections.
 const MAX_CONCURRENT_STREAMS: u32 = 4096;
@@ -79,15 +67,13 @@ pub async fn serve(
     let guards = Guards::new(settings.patience);
     let door = Door { system, readiness: readiness.clone(), guards: guards.clone(), settings: Arc::new(settings) };
     let (reporter, health) = health_reporter();
-    let routes = routes(door, journal)?.add_service(health);
-    let timed = routes.into_axum_router().layer(from_fn(deadline::keep));
+    let services = Services::new(&door, journal, reflection()?.add_service(health));
     let server = Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .add_routes(Routes::from(timed))
         // Answers are small and waited for: none waits for more bytes to go with it.
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+        .serve_with_incoming_shutdown(services, TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
     tokio::select! {
         ended = server => Ok(ended?),
         () = guards.sweep() => Ok(()),
@@ -95,26 +81,14 @@ pub async fn serve(
     }
 }
 
-fn routes(door: Door, journal: Arc<dyn JournalAdmin>) -> Result<Routes, ServeError> {
-    let journal = JournalDoor { door: door.clone(), journal };
-    let reflection = || {
+/// Generic clients of some languages still ask the older version.
+fn reflection() -> Result<Routes, ServeError> {
+    let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let orchestrator = OrchestratorServiceServer::new(Orchestrator(door.clone()));
-    let legacy = LegacyServer::new(Legacy(door.clone()));
-    let tasks = TaskServiceServer::new(Tasks(door.clone()));
-    let councils = CouncilServiceServer::new(Councils(door));
-    let journal = JournalServiceServer::new(journal);
-    Ok(Routes::new(orchestrator.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(legacy.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(tasks.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(councils.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(journal.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(reflection().build_v1()?)
-        // Generic clients of some languages still ask the older one.
-        .add_service(reflection().build_v1alpha()?))
+    Ok(Routes::new(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
 /// Keeps the health service as the daemon is: the whole (`""`), every service, and every part by its name.
@@ -124,7 +98,7 @@ async fn report_health(reporter: &HealthReporter, readiness: &Readiness) {
     loop {
         let report = readiness.report();
         let whole = serving(report.ready());
-        for service in SERVICES {
+        for service in routes::NAMES.into_iter().chain([""]) {
             reporter.set_service_status(service, whole).await;
         }
         parts.extend(report.components.keys().cloned());
@@ -141,15 +115,6 @@ async fn report_health(reporter: &HealthReporter, readiness: &Readiness) {
 fn serving(well: bool) -> ServingStatus {
     if well { ServingStatus::Serving } else { ServingStatus::NotServing }
 }
-
-const SERVICES: [&str; 6] = [
-    "",
-    proto::fleet::orchestrator::v1::orchestrator_service_server::SERVICE_NAME,
-    proto::orchestrator::v1::orchestrator_service_server::SERVICE_NAME,
-    proto::moothall::v1::task_service_server::SERVICE_NAME,
-    proto::moothall::v1::journal_service_server::SERVICE_NAME,
-    proto::moothall::v1::council_service_server::SERVICE_NAME,
-];
 
 #[cfg(test)]
 #[path = "server_tests.rs"]

@@ -16,6 +16,8 @@ use moothall_actors::ports::{Ack, Batch, Committed, JournalError};
 const MAX_GROUP: usize = 1_024;
 /// The longest wait for more batches.
 const GATHER: Duration = Duration::from_micros(500);
+/// The same under load: a group that is twice as large writes the pages that all groups touch half as often.
+const GATHER_UNDER_LOAD: Duration = Duration::from_micros(2_000);
 /// No batch for so long: no more are coming. Not asked under load, where a look costs more than the wait.
 const LULL: Duration = Duration::from_micros(100);
 /// A group of so many batches is load.
@@ -139,8 +141,8 @@ impl Queue {
             state.wake_at = 1;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let lull = if last < LOAD { LULL } else { GATHER };
-        state = self.wait_for(state, likely, lull);
+        let (lull, longest) = if last < LOAD { (LULL, GATHER) } else { (GATHER_UNDER_LOAD, GATHER_UNDER_LOAD) };
+        state = self.wait_for(state, likely, lull, longest);
         state.wake_at = usize::MAX;
         if state.waiting.len() <= MAX_GROUP {
             return Some(std::mem::take(&mut state.waiting));
@@ -155,8 +157,9 @@ impl Queue {
         mut state: MutexGuard<'q, State>,
         likely: usize,
         lull: Duration,
+        longest: Duration,
     ) -> MutexGuard<'q, State> {
-        let until = Instant::now() + GATHER;
+        let until = Instant::now() + longest;
         state.wake_at = likely;
         while state.waiting.len() < likely && matches!(state.phase, Phase::Open) {
             let before = state.waiting.len();

@@ -11,11 +11,13 @@ use super::row::unsigned;
 /// Streams in one generation. Two are kept: more than twice the open deliberations' streams.
 const GENERATION: usize = 32_768;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// Its number in the table `streams`; `None` = it has no event yet.
-    pub(super) id: Option<i64>,
+    /// Its number in the table `streams`.
+    pub(super) id: i64,
     pub(super) version: u64,
+    /// Its name was not there before.
+    pub(super) new: bool,
 }
 
 /// Two generations: what is not used while the younger fills up is forgotten with the older.
@@ -26,17 +28,38 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Changing the standing is the caller's: it knows whether its transaction holds.
-    pub(super) fn standing(&mut self, conn: &Connection, stream: &StreamId) -> rusqlite::Result<&mut Standing> {
+    /// Changing the standing is the caller's: it knows whether its transaction holds. `None` = there is no such stream.
+    pub(super) fn standing(&mut self, conn: &Connection, stream: &StreamId) -> rusqlite::Result<Option<&mut Standing>> {
+        self.find(stream, || read(conn, stream))
+    }
+
+    /// For a stream that should have no event yet. It gets its number at once: most are really new, and looking first
+    /// would be another search.
+    pub(super) fn standing_of_new(
+        &mut self,
+        conn: &Connection,
+        stream: &StreamId,
+    ) -> rusqlite::Result<Option<&mut Standing>> {
+        self.find(stream, || match add(conn, stream)? {
+            None => read(conn, stream),
+            added => Ok(added),
+        })
+    }
+
+    fn find(
+        &mut self,
+        stream: &StreamId,
+        ask: impl FnOnce() -> rusqlite::Result<Option<Standing>>,
+    ) -> rusqlite::Result<Option<&mut Standing>> {
         let vacant = match self.young.entry(stream.clone()) {
-            Entry::Occupied(entry) => return Ok(entry.into_mut()),
+            Entry::Occupied(entry) => return Ok(Some(entry.into_mut())),
             Entry::Vacant(entry) => entry,
         };
         let standing = match self.old.remove(stream) {
-            Some(standing) => standing,
-            None => read(conn, stream)?,
+            None => ask()?,
+            remembered => remembered,
         };
-        Ok(vacant.insert(standing))
+        Ok(standing.map(|standing| vacant.insert(standing)))
     }
 
     /// Between batches, never inside one: a batch relies on what it noted.
@@ -53,12 +76,20 @@ impl Streams {
     }
 }
 
-fn read(conn: &Connection, stream: &StreamId) -> rusqlite::Result<Standing> {
+/// `None` = its name is there already.
+fn add(conn: &Connection, stream: &StreamId) -> rusqlite::Result<Option<Standing>> {
+    let mut insert = conn.prepare_cached("INSERT INTO streams (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?;
+    let added = insert.execute([stream.as_str()])? > 0;
+    Ok(added.then(|| Standing { id: conn.last_insert_rowid(), version: 0, new: true }))
+}
+
+fn read(conn: &Connection, stream: &StreamId) -> rusqlite::Result<Option<Standing>> {
     let mut statement = conn.prepare_cached(
         "SELECT id, (SELECT coalesce(max(version), 0) FROM events WHERE stream = streams.id) FROM streams WHERE name = ?1",
     )?;
-    let found = statement
-        .query_row([stream.as_str()], |row| Ok(Standing { id: Some(row.get(0)?), version: unsigned(row.get(1)?) }))
-        .optional()?;
-    Ok(found.unwrap_or_default())
+    statement
+        .query_row([stream.as_str()], |row| {
+            Ok(Standing { id: row.get(0)?, version: unsigned(row.get(1)?), new: false })
+        })
+        .optional()
 }

@@ -79,19 +79,35 @@ impl Work<'_> {
     /// Notes the versions that the batch will make, or none of them.
     fn claim(&mut self, appends: &[EncodedAppend]) -> rusqlite::Result<Option<JournalError>> {
         for (place, append) in appends.iter().enumerate() {
-            let standing = self.streams.standing(self.conn, &append.stream)?;
-            let actual = standing.version;
-            if actual == append.expected_version {
-                standing.version += append.events.len() as u64;
-                continue;
-            }
-            for claimed in appends[..place].iter().rev() {
-                self.streams.standing(self.conn, &claimed.stream)?.version = claimed.expected_version;
-            }
             let (stream, expected) = (append.stream.clone(), append.expected_version);
-            return Ok(Some(JournalError::Conflict { stream, expected, actual }));
+            let standing = match expected {
+                0 => self.streams.standing_of_new(self.conn, &stream)?,
+                _ => self.streams.standing(self.conn, &stream)?,
+            };
+            let actual = standing.as_ref().map_or(0, |standing| standing.version);
+            match standing {
+                Some(standing) if actual == expected => {
+                    standing.version += append.events.len() as u64;
+                    if std::mem::take(&mut standing.new) {
+                        self.projection.count_stream();
+                    }
+                }
+                _ => {
+                    self.disclaim(&appends[..place])?;
+                    return Ok(Some(JournalError::Conflict { stream, expected, actual }));
+                }
+            }
         }
         Ok(None)
+    }
+
+    fn disclaim(&mut self, claimed: &[EncodedAppend]) -> rusqlite::Result<()> {
+        for append in claimed.iter().rev() {
+            if let Some(standing) = self.streams.standing(self.conn, &append.stream)? {
+                standing.version = append.expected_version;
+            }
+        }
+        Ok(())
     }
 
     /// A batch that comes again was written before: all of its events are there.
@@ -108,7 +124,8 @@ impl Work<'_> {
 
     /// The seq of its first event.
     fn append(&mut self, append: &EncodedAppend) -> rusqlite::Result<Option<u64>> {
-        let stream = self.stream_id(append)?;
+        let standing = self.streams.standing(self.conn, &append.stream)?;
+        let stream = standing.ok_or(rusqlite::Error::QueryReturnedNoRows)?.id;
         let mut first = None;
         for (version, (event, payload)) in (append.expected_version + 1..).zip(&append.events) {
             let seq = self.insert(stream, version, event, payload)?;
@@ -116,18 +133,6 @@ impl Work<'_> {
             first = first.or(Some(unsigned(seq)));
         }
         Ok(first)
-    }
-
-    fn stream_id(&mut self, append: &EncodedAppend) -> rusqlite::Result<i64> {
-        let standing = self.streams.standing(self.conn, &append.stream)?;
-        if let Some(id) = standing.id {
-            return Ok(id);
-        }
-        self.conn.prepare_cached("INSERT INTO streams (name) VALUES (?1)")?.execute([append.stream.as_str()])?;
-        let id = self.conn.last_insert_rowid();
-        standing.id = Some(id);
-        self.projection.count_stream();
-        Ok(id)
     }
 
     fn insert(&mut self, stream: i64, version: u64, event: &NewEvent, payload: &[u8]) -> rusqlite::Result<i64> {
@@ -166,7 +171,8 @@ impl Work<'_> {
         let Some(append) = pending.appends.first().filter(|_| is_repeat(error)) else {
             return Ok(JournalError::Unusable(format!("a batch was refused: {error}").into()));
         };
-        let actual = self.streams.standing(self.conn, &append.stream)?.version;
+        let standing = self.streams.standing(self.conn, &append.stream)?;
+        let actual = standing.map_or(0, |standing| standing.version);
         Ok(JournalError::Conflict { stream: append.stream.clone(), expected: append.expected_version, actual })
     }
 }

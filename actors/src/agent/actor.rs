@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::calls::Calls;
 use super::message::{Message, Reply};
-use super::state::{Effect, Input, State, Ticket};
+use super::state::{Effect, Input, Place, State, Ticket};
 use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
 use crate::ports::ModelCall;
@@ -18,6 +18,9 @@ use crate::world::World;
 
 /// When to ask a full agent again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Finished tasks that may lie about: clearing them away one by one costs more than a batch.
+const MOST_FINISHED: usize = 64;
 
 pub(crate) struct Agent;
 
@@ -74,7 +77,9 @@ impl Actor for Agent {
 impl Live {
     /// Takes in the calls that are over; whoever waits for their places starts.
     fn settle(&mut self, myself: &ActorRef<Message>) {
-        while self.tasks.try_join_next().is_some() {}
+        if self.tasks.len() > self.started.len() + MOST_FINISHED {
+            while self.tasks.try_join_next().is_some() {}
+        }
         while let Some(ticket) = self.arguments.calls.next_over(self.state.has_waiting()) {
             self.started.remove(&ticket);
             self.step(myself, Input::Ended { ticket });
@@ -82,24 +87,30 @@ impl Live {
     }
 
     fn ask(&mut self, myself: &ActorRef<Message>, call: Box<ModelCall>, reply: Reply) {
-        let run = call.id.run.clone();
-        self.waiting.insert(self.state.next_ticket(), (call, reply));
-        self.step(myself, Input::Asked { run });
+        match self.state.ask(call.id.run.clone()) {
+            Place::Starts(ticket) => self.start(myself, ticket, call, reply),
+            Place::Waits(ticket) => drop(self.waiting.insert(ticket, (call, reply))),
+            Place::Refused => {
+                let failure = Failure::new(Class::Busy, "too many calls wait at this agent");
+                reply.tell(Err(Failure { retry_after: Some(RETRY_AFTER), ..failure }));
+            }
+        }
     }
 
     fn step(&mut self, myself: &ActorRef<Message>, input: Input) {
         for effect in self.state.step(input) {
             match effect {
-                Effect::Start(ticket) => self.start(myself, ticket),
-                Effect::Keep(_) => {}
-                Effect::Refuse(ticket) => self.refuse(ticket),
+                Effect::Start(ticket) => {
+                    if let Some((call, reply)) = self.waiting.remove(&ticket) {
+                        self.start(myself, ticket, call, reply);
+                    }
+                }
                 Effect::Abort(ticket) => self.abort(ticket),
             }
         }
     }
 
-    fn start(&mut self, myself: &ActorRef<Message>, ticket: Ticket) {
-        let Some((call, reply)) = self.waiting.remove(&ticket) else { return };
+    fn start(&mut self, myself: &ActorRef<Message>, ticket: Ticket, call: Box<ModelCall>, reply: Reply) {
         let model = self.arguments.world.ports.model.clone();
         let in_flight = self.arguments.calls.begin(ticket, myself.clone());
         let task = self.tasks.spawn(async move {
@@ -108,13 +119,6 @@ impl Live {
             reply.tell(result);
         });
         self.started.insert(ticket, task);
-    }
-
-    fn refuse(&mut self, ticket: Ticket) {
-        if let Some((_, reply)) = self.waiting.remove(&ticket) {
-            let failure = Failure::new(Class::Busy, "too many calls wait at this agent");
-            reply.tell(Err(Failure { retry_after: Some(RETRY_AFTER), ..failure }));
-        }
     }
 
     fn abort(&mut self, ticket: Ticket) {

@@ -12,7 +12,6 @@ pub(crate) type Ticket = u64;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    Asked { run: RunId },
     Ended { ticket: Ticket },
     Withdrawn { run: RunId },
 }
@@ -20,12 +19,18 @@ pub(super) enum Input {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Start(Ticket),
-    /// Waits for room.
-    Keep(Ticket),
-    /// The queue is full.
-    Refuse(Ticket),
     /// Forget it, started or not.
     Abort(Ticket),
+}
+
+/// Where a new call stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Starts(Ticket),
+    /// Until there is room.
+    Waits(Ticket),
+    /// Nowhere: the queue is full.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -41,11 +46,6 @@ impl State {
         Self { limit: limit.max(1), next: 0, in_flight: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
-    /// The ticket that the next `Asked` gets.
-    pub(super) fn next_ticket(&self) -> Ticket {
-        self.next
-    }
-
     /// Somebody waits for a place.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -53,7 +53,6 @@ impl State {
 
     pub(super) fn step(&mut self, input: Input) -> Vec<Effect> {
         match input {
-            Input::Asked { run } => vec![self.asked(run)],
             Input::Ended { ticket } => {
                 self.in_flight.remove(&ticket);
                 self.fill()
@@ -66,18 +65,19 @@ impl State {
         }
     }
 
-    fn asked(&mut self, run: RunId) -> Effect {
+    pub(super) fn ask(&mut self, run: RunId) -> Place {
         let ticket = self.next;
-        self.next += 1;
         if self.in_flight.len() < self.limit {
+            self.next += 1;
             self.in_flight.insert(ticket, run);
-            return Effect::Start(ticket);
+            return Place::Starts(ticket);
         }
         if self.waiting.len() >= MOST_WAITING {
-            return Effect::Refuse(ticket);
+            return Place::Refused;
         }
+        self.next += 1;
         self.waiting.push_back((ticket, run));
-        Effect::Keep(ticket)
+        Place::Waits(ticket)
     }
 
     fn forget(&mut self, run: &RunId) -> Vec<Effect> {
@@ -114,16 +114,16 @@ mod tests {
         RunId { task: TaskId::parse("task_id", name).unwrap(), run: 1 }
     }
 
-    fn asked(state: &mut State, name: &str) -> Vec<Effect> {
-        state.step(Input::Asked { run: run(name) })
+    fn asked(state: &mut State, name: &str) -> Place {
+        state.ask(run(name))
     }
 
     #[test]
     fn calls_beyond_the_limit_start_in_order_when_there_is_room() {
         let mut state = State::new(1);
-        assert_eq!(asked(&mut state, "a"), [Effect::Start(0)]);
-        assert_eq!(asked(&mut state, "b"), [Effect::Keep(1)]);
-        assert_eq!(asked(&mut state, "c"), [Effect::Keep(2)]);
+        assert_eq!(asked(&mut state, "a"), Place::Starts(0));
+        assert_eq!(asked(&mut state, "b"), Place::Waits(1));
+        assert_eq!(asked(&mut state, "c"), Place::Waits(2));
         assert_eq!(state.step(Input::Ended { ticket: 0 }), [Effect::Start(1)]);
         assert_eq!(state.step(Input::Ended { ticket: 1 }), [Effect::Start(2)]);
         assert_eq!(state.step(Input::Ended { ticket: 2 }), []);
@@ -148,8 +148,7 @@ mod tests {
         for _ in 0..=MOST_WAITING {
             asked(&mut state, "a");
         }
-        let refused = MOST_WAITING as Ticket + 1;
-        assert_eq!(asked(&mut state, "b"), [Effect::Refuse(refused)]);
+        assert_eq!(asked(&mut state, "b"), Place::Refused);
     }
 
     #[test]
@@ -158,6 +157,6 @@ mod tests {
         asked(&mut state, "a");
         state.step(Input::Withdrawn { run: run("a") });
         assert_eq!(state.step(Input::Ended { ticket: 0 }), []);
-        assert_eq!(asked(&mut state, "b"), [Effect::Start(1)]);
+        assert_eq!(asked(&mut state, "b"), Place::Starts(1));
     }
 }

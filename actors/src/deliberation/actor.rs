@@ -31,6 +31,9 @@ use crate::world::World;
 const MOST_OVERTAKEN: u32 = 5;
 const FIRST_RELOAD: Duration = Duration::from_millis(20);
 
+/// Tasks that may lie about finished: timers and checks of a usual run, which never looks for them.
+const MOST_FINISHED: usize = 16;
+
 pub(crate) struct Deliberation;
 
 pub(crate) struct Arguments {
@@ -122,7 +125,9 @@ impl Actor for Deliberation {
         message: Message,
         live: &mut Live,
     ) -> Result<(), ActorProcessingErr> {
-        while live.tasks.try_join_next().is_some() {}
+        if live.tasks.len() > MOST_FINISHED {
+            while live.tasks.try_join_next().is_some() {}
+        }
         match message {
             Message::Input(input) => live.step(&myself, input),
             Message::Flush => live.flush(&myself),
@@ -207,12 +212,14 @@ impl Live {
     fn run(&mut self, myself: &ActorRef<Message>, effect: Effect) {
         match effect {
             Effect::Note(event) => {
-                if self.noted.is_empty() {
+                self.noted.push(event);
+                if self.state.as_ref().is_some_and(|(state, _)| state.awaited() == 0) {
+                    self.flush(myself);
+                } else if self.noted.len() == 1 {
                     drop(myself.cast(Message::Flush));
                 }
-                self.noted.push(event);
             }
-            Effect::Decide { event, task } => self.append(myself, vec![event], task),
+            Effect::Decide { event, task } => self.append(myself, vec![event], task.map(|task| *task)),
             Effect::Ask(asked) => self.ask(myself, asked),
             Effect::Withdraw => self.withdraw(),
             Effect::Check { texts, within } => self.check(myself, texts, within),
@@ -222,7 +229,8 @@ impl Live {
         }
     }
 
-    /// Outcomes that came one after the other share a batch: under load the answers of a wave.
+    /// Outcomes that came one after the other share a batch: under load the answers of a wave. The last one of a wave
+    /// waits for no others.
     fn flush(&mut self, myself: &ActorRef<Message>) {
         let noted = std::mem::take(&mut self.noted);
         if !noted.is_empty() {

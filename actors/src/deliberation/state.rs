@@ -40,6 +40,8 @@ pub(crate) struct State {
     repeats: BTreeMap<CallId, Repeats>,
     /// Calls of the current wave whose outcome is on its way to the journal, or there.
     noted: BTreeSet<CallId>,
+    /// Calls of the current wave that were asked and have no outcome yet.
+    awaited: usize,
 }
 
 /// A call that is made again because nobody answered it.
@@ -65,6 +67,7 @@ impl State {
             scoring: None,
             repeats: BTreeMap::new(),
             noted: BTreeSet::new(),
+            awaited: 0,
         }
     }
 
@@ -74,6 +77,11 @@ impl State {
 
     pub(super) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// How many outcomes of the current wave are still to come.
+    pub(super) fn awaited(&self) -> usize {
+        self.awaited
     }
 
     /// Takes one input; inputs that had to wait follow when they may.
@@ -123,7 +131,9 @@ impl State {
         }
     }
 
-    fn note(&mut self, event: Event, effects: &mut Vec<Effect>) {
+    fn note(&mut self, call: CallId, event: Event, effects: &mut Vec<Effect>) {
+        self.noted.insert(call);
+        self.awaited = self.awaited.saturating_sub(1);
         self.pending += 1;
         effects.push(Effect::Note(event));
     }
@@ -131,14 +141,13 @@ impl State {
     fn decide(&mut self, event: Event, task: Option<Event>, effects: &mut Vec<Effect>) {
         self.pending += 1;
         self.deciding = true;
-        effects.push(Effect::Decide { event, task });
+        effects.push(Effect::Decide { event, task: task.map(Box::new) });
     }
 
     fn answered(&mut self, call: CallId, mut answer: Answer, effects: &mut Vec<Effect>) {
         if self.is_awaited(&call) {
             answer.attempts = answer.attempts.max(1) + self.spent(&call);
-            self.noted.insert(call.clone());
-            self.note(Event::CallAnswered { call, answer }, effects);
+            self.note(call.clone(), Event::CallAnswered { call, answer }, effects);
         }
     }
 
@@ -157,8 +166,7 @@ impl State {
             return;
         }
         failure.attempts = spent;
-        self.noted.insert(call.clone());
-        self.note(Event::CallFailed { call, failure }, effects);
+        self.note(call.clone(), Event::CallFailed { call, failure }, effects);
     }
 
     /// Whether the outcome of this call is still of use.
@@ -228,8 +236,12 @@ impl State {
     }
 
     /// The answer was cut off or broke its form, and the seat is open again.
-    fn ask_again(&self, answered: &CallId, effects: &mut Vec<Effect>) {
-        self.ask(CallId { ask: answered.ask + 1, ..answered.clone() }, effects);
+    fn ask_again(&mut self, answered: &CallId, effects: &mut Vec<Effect>) {
+        let call = CallId { ask: answered.ask + 1, ..answered.clone() };
+        if self.is_awaited(&call) {
+            self.awaited += 1;
+            self.ask(call, effects);
+        }
     }
 
     /// Calls of the actor before this one may still run: they would tell nobody. What it wrote last may still be on its
@@ -261,6 +273,7 @@ impl State {
     fn enter_wave(&mut self, effects: &mut Vec<Effect>) {
         self.repeats.clear();
         self.noted.clear();
+        self.awaited = self.record.open_seats().count();
         let record = &self.record;
         let left = record.plan.deadline.saturating_sub(record.running);
         let stage = (left / record.waves_left()).max(record.plan.call_timeout);

@@ -61,7 +61,7 @@ pub(crate) enum Effect {
     /// Append a decision to the run's stream; `task` goes to the task's stream in the same batch.
     Decide {
         event: Event,
-        task: Option<Event>,
+        task: Option<Box<Event>>,
     },
     Ask(Ask),
     /// Drop all calls in flight, so that their connections close.

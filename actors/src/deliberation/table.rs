@@ -144,7 +144,7 @@ impl Table {
                 }
                 Effect::Decide { event, task } => {
                     let decision = self.stamp(event);
-                    self.pending.push_back((vec![decision], task));
+                    self.pending.push_back((vec![decision], task.map(|task| *task)));
                 }
                 Effect::Ask(ask) => {
                     self.asked.push(ask.clone());

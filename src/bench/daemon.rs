@@ -16,6 +16,8 @@ use super::BenchError;
 use super::measure::{Sample, measure, peak_memory};
 use crate::folder::TemporaryFolder;
 use crate::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse};
+use crate::grpc::proto::moothall::v1::StatsRequest;
+use crate::grpc::proto::moothall::v1::journal_service_client::JournalServiceClient;
 use crate::process::{Process, ProcessError};
 
 /// Connections that the workers share: a client machine has few.
@@ -35,7 +37,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts a daemon with a fresh store on disk, three agents, and the simulator at `model` as its model server.
-    pub(super) async fn start(model: &str, checks: bool) -> Result<Self, BenchError> {
+    pub(super) async fn start(model: &str, checks: bool, more: &[(&str, &str)]) -> Result<Self, BenchError> {
         let folder = TemporaryFolder::new()?;
         let database = format!("sqlite:///{}", folder.path().join("bench.db").display());
         let environment = [
@@ -50,7 +52,7 @@ impl Daemon {
             ("MOOTHALL__COUNCILS__ROLES", "DEV"),
             ("MOOTHALL__CHECKS__ENABLED", if checks { "true" } else { "false" }),
         ];
-        let process = Process::start(&["serve"], &environment).await?;
+        let process = Process::start(&["serve"], &[&environment, more].concat()).await?;
         let address = format!("http://{}", process.told("grpc")?);
         let endpoint = Endpoint::from_shared(address).map_err(|error| BenchError::Call(error.to_string()))?;
         let channels = (0..CHANNELS).map(|_| endpoint.clone().tcp_nodelay(true).connect_lazy()).collect();
@@ -73,11 +75,18 @@ impl Daemon {
         self.process.pid().map(peak_memory).unwrap_or_default()
     }
 
-    fn pid(&self) -> Result<u32, BenchError> {
+    pub(super) fn pid(&self) -> Result<u32, BenchError> {
         self.process.pid().ok_or_else(|| ProcessError::Late { what: "the daemon".to_owned() }.into())
     }
 
-    fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
+    /// Deliberations that are admitted and not over.
+    pub(super) async fn open_tasks(&self) -> Result<usize, BenchError> {
+        let mut client = JournalServiceClient::new(self.channels[0].clone());
+        let stats = client.stats(StatsRequest {}).await.map_err(|status| BenchError::Call(status.to_string()))?;
+        Ok(usize::try_from(stats.into_inner().open_tasks).unwrap_or_default())
+    }
+
+    pub(super) fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
         let client = Grpc::new(self.channels[number % CHANNELS].clone());
         let next = self.next.clone();
         move || {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::bench::{self, Plan, Row};
+use crate::bench::{self, Memory, Plan, Row};
 use crate::telemetry;
 
 #[derive(Args, Clone, Debug)]
@@ -27,6 +27,12 @@ pub struct BenchArgs {
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub window: u64,
+    /// Measure memory instead: so many deliberations at once that nobody answers
+    #[arg(long, value_name = "N", conflicts_with_all = ["concurrency", "latency", "checks", "rounds", "window"])]
+    pub in_flight: Option<NonZeroUsize>,
+    /// With --in-flight: calls that the model server is asked at once
+    #[arg(long, value_name = "N", default_value = "1024", requires = "in_flight")]
+    pub places: NonZeroUsize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,6 +55,9 @@ impl BenchArgs {
 
 pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure> {
     telemetry::raise_open_files()?;
+    if let Some(deliberations) = args.in_flight {
+        return memory(deliberations, args.places, output).await;
+    }
     if !output.is_json() {
         output.line(&line(&HEADERS.map(str::to_owned)))?;
     }
@@ -60,6 +69,19 @@ pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure>
     };
     let report = bench::run(&args.plan(), tell).await.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
     let report = serde_json::to_value(&report).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
+    output.document(&report)?;
+    Ok(())
+}
+
+async fn memory(deliberations: NonZeroUsize, places: NonZeroUsize, output: &Output) -> Result<(), Failure> {
+    let measured = bench::in_flight(deliberations.get(), places.get()).await;
+    let measured = measured.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
+    let Memory { in_flight, open_calls, bytes_each, .. } = &measured;
+    if !output.is_json() {
+        output
+            .line(&format!("{in_flight} in flight, {open_calls} calls at the model server: {bytes_each} bytes each"))?;
+    }
+    let report = serde_json::to_value(&measured).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
     output.document(&report)?;
     Ok(())
 }

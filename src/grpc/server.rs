@@ -117,5 +117,5 @@ fn serving(well: bool) -> ServingStatus {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
+#[path = "server_tests/mod.rs"]
 mod tests;

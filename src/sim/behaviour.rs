@@ -11,7 +11,7 @@ use super::call_name::CallName;
 use super::script::Script;
 
 /// The name under which it serves, and which every answer bears.
-pub const MODEL: &str = "moothall-sim";
+pub const MODEL: &str = moothall_actors::domain::answer::SIMULATOR_MODEL;
 
 /// What is settled when it starts.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use super::call_name::CallName;
 use super::completion::Source;
 
 /// The model that answers of a script name, so that nobody takes them for real ones.
-pub const SIMULATED_MODEL: &str = "simulated";
+pub const SIMULATED_MODEL: &str = moothall_actors::domain::answer::SCRIPTED_MODEL;
 
 /// The model port for `Endpoint::Mock`.
 pub struct ScriptedModel {

@@ -192,7 +192,8 @@ fn a_task_goes_the_whole_way_from_the_command_line() {
     let house = House::open();
     let done = house.ask(&["deliberate", "parse a duration", "--id", "T-1", "--require", "handles 45m"]);
     assert_eq!(code(&done), 0, "{}", err(&done));
-    assert!(out(&done).starts_with("RANK") && out(&done).contains("task T-1: 9 calls"), "{}", out(&done));
+    assert!(out(&done).contains("\nRANK") && out(&done).contains("task T-1: 9 calls"), "{}", out(&done));
+    assert!(out(&done).lines().next().unwrap().starts_with("SIMULATED"), "{}", out(&done));
     assert!(err(&done).contains("agent-dev-002 proposed"), "{}", err(&done));
 
     assert_eq!(house.json(&["task", "get", "T-1"])["task"]["status"], "TASK_STATUS_COMPLETED");

@@ -1,6 +1,7 @@
 //! One test binary: adapters against real servers, and the real daemon.
 #![cfg(test)]
 
+mod bench;
 mod checks;
 mod cli;
 mod config;

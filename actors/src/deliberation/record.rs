@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::critique::Critique;
 use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
-use crate::domain::council::Endpoint;
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{AgentId, CallId, Stage, Timestamp, Wave};
 use crate::domain::verdict::{MissingSeat, Outcome, Proposal, StopReason, Verdict, WaveTime};
@@ -74,6 +73,8 @@ pub(super) struct Record {
     /// How many of those each seat may spend in the current wave.
     allowance: u32,
     pub(super) usage: Usage,
+    /// Some answer was scripted.
+    simulated: bool,
     /// Time at work, without the time between a crash and its resume.
     pub(super) running: Duration,
     pub(super) wave_started_at: Timestamp,
@@ -98,6 +99,7 @@ impl Record {
             extra: 0,
             allowance: 0,
             usage: Usage::default(),
+            simulated: false,
             running: Duration::ZERO,
             wave_started_at: at,
             last_at: at,
@@ -134,6 +136,7 @@ impl Record {
         self.attempts += answer.attempts;
         self.extra += beyond_one(call, answer.attempts);
         self.usage += answer.usage;
+        self.simulated |= answer.is_simulated();
         let Some(seat) = self.open_seat(call) else { return };
         let critique = self.critique(answer);
         let broken = self.plan.structured && critique.as_ref().is_some_and(|critique| critique.broken);
@@ -367,7 +370,7 @@ impl Record {
             verdict: verdict.clone(),
             proposals: ranked.filter_map(|seat| self.proposal(seat)).collect(),
             execution_id: self.plan.execution_id.clone(),
-            simulated: self.plan.seats.iter().any(|seat| seat.endpoint == Endpoint::Mock),
+            simulated: self.simulated,
             clamped: self.plan.clamped,
             prompts_hash: self.plan.prompts_hash.clone(),
             policy_hash: self.plan.policy_hash.clone(),

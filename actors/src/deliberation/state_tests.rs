@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::step::{Input, Timer};
 use super::table::{Table, answer, failure, fold, plan, usual};
-use crate::domain::answer::{Answer, Class, Finish};
+use crate::domain::answer::{Answer, Class, Finish, SCRIPTED_MODEL, SIMULATOR_MODEL};
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{Stage, Wave};
 use crate::domain::verdict::StopReason;
@@ -95,6 +95,16 @@ fn a_cut_off_answer_is_asked_again_once_and_the_second_counts() {
     table.finish();
     assert_eq!(&*table.outcome().proposals[0].text, "more than half");
     assert_eq!(table.asked.len(), 2);
+}
+
+#[test]
+fn one_scripted_answer_makes_the_outcome_a_simulated_one() {
+    for (model, simulated) in [("m", false), (SIMULATOR_MODEL, true), (SCRIPTED_MODEL, true)] {
+        let mut table = Table::begun(plan(2, 0));
+        table.reply(|_| Ok(Answer { model: model.into(), ..answer("x") }));
+        table.finish();
+        assert_eq!(table.outcome().simulated, simulated, "{model}");
+    }
 }
 
 #[test]

@@ -36,6 +36,10 @@ pub enum Finish {
     Other,
 }
 
+/// The models that only play one: the simulated server, and the script of agents that call no server.
+pub const SIMULATOR_MODEL: &str = "moothall-sim";
+pub const SCRIPTED_MODEL: &str = "simulated";
+
 /// A finished model call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -52,6 +56,14 @@ pub struct Answer {
     /// From the ask to the whole answer, retries included.
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
+}
+
+impl Answer {
+    /// Whether it is scripted: whoever shows it must say so.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        matches!(&*self.model, SIMULATOR_MODEL | SCRIPTED_MODEL)
+    }
 }
 
 /// How a failure is to be treated.

@@ -1,0 +1,38 @@
+//! The benchmark as its users call it, small: the figures are of no use here, their shape is.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The last line that the benchmark prints.
+fn report(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_moothall")).arg("bench").args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn a_row_compares_the_daemon_with_its_floor() {
+    let report = report(&["--concurrency", "2", "--latency", "5", "--rounds", "1", "--window", "1"]);
+    let row = &report["rows"][0];
+    assert_eq!((&row["concurrency"], &row["latency_ms"]), (&Value::from(2), &Value::from(5)));
+    assert_eq!(row["kept"].as_u64().unwrap() + row["dropped"].as_u64().unwrap(), 1, "{row}");
+    assert!(row["peak_rss_bytes"].as_u64().unwrap() > 1 << 20, "{row}");
+    // A round whose floors differ is dropped, and with it the only one.
+    if row["kept"] == 1 {
+        assert!(row["daemon_per_s"].as_f64().unwrap() > 0.0 && row["floor_per_s"].as_f64().unwrap() > 0.0, "{row}");
+        // Three waves of five milliseconds.
+        assert!(row["daemon_p50_ms"].as_f64().unwrap() >= 15.0, "{row}");
+    }
+    assert_eq!(report["simulated"], true);
+}
+
+#[test]
+fn memory_is_measured_while_nobody_is_answered() {
+    let report = report(&["--in-flight", "6", "--places", "4"]);
+    assert_eq!((&report["in_flight"], &report["open_calls"]), (&Value::from(6), &Value::from(4)));
+    let (all, each) = (report["rss_bytes"].as_u64().unwrap(), report["bytes_each"].as_u64().unwrap());
+    assert_eq!(each, all / 6);
+    assert!(report["peak_rss_bytes"].as_u64().unwrap() >= all && report["simulated"] == true, "{report}");
+}

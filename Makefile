@@ -18,9 +18,10 @@ test: setup ## Check and test everything
 	cargo nextest run --locked --workspace --all-features --profile ci
 	cargo test --locked --workspace --all-features --doc
 
-bench: ## Measure: the actor system alone, then the daemon against the floor
+bench: ## Measure: the actor system alone, then the daemon against the floor, then its memory
 	cargo bench --locked --bench flow
 	cargo run --locked --release -- bench
+	cargo run --locked --release -- bench --in-flight 10000
 
 soak: setup ## The long tests: many kills, many seeds, real servers
 	@scripts/soak-deps

@@ -23,8 +23,7 @@ pub(crate) use reply::Reply;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request as it goes out.
-#[derive(Debug)]
+/// A request as it goes out. Its head may hold a key: it is never shown.
 pub(crate) struct Request {
     /// Request line and headers, up to the empty line.
     pub(crate) head: Vec<u8>,

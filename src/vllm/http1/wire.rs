@@ -34,13 +34,21 @@ impl Wire {
         self.read.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Sends a request and reads the head of its answer. An answer may come before the request is all sent (it is
-    /// refused); then the connection serves no other one.
+    /// Sends a request and reads the head of its answer. A refusal may come before the request is all sent: the rest is
+    /// kept back, and the connection serves no other one.
     pub(super) async fn exchange(&mut self, request: &Request) -> Result<Begin, WireError> {
         let mut sending = Sending { request, sent: 0, flushed: false, broken: None };
+        let mut begun = None;
         let answer = std::future::poll_fn(|cx| {
             sending.poll(Pin::new(&mut self.stream), cx);
-            self.poll_begin(cx)
+            if begun.is_none() {
+                match ready!(self.poll_begin(cx))? {
+                    None => return Poll::Ready(Ok(None)),
+                    some => begun = some,
+                }
+            }
+            let welcome = begun.as_ref().is_some_and(|begin| begin.head.status.is_success());
+            if welcome && sending.goes_on() { Poll::Pending } else { Poll::Ready(Ok(begun.take())) }
         });
         match answer.await {
             Ok(Some(begin)) => {
@@ -94,9 +102,13 @@ struct Sending<'r> {
 }
 
 impl Sending<'_> {
+    fn goes_on(&self) -> bool {
+        !self.flushed && self.broken.is_none()
+    }
+
     fn poll(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) {
         let Request { head, body } = self.request;
-        while !self.flushed && self.broken.is_none() {
+        while self.goes_on() {
             let polled = if self.sent < head.len() + body.len() {
                 let rest_of_head = head.get(self.sent..).unwrap_or_default();
                 let rest_of_body = &body[self.sent.saturating_sub(head.len())..];

@@ -263,3 +263,53 @@ async fn a_server_without_tls_is_no_https_server() {
     assert_eq!((failure.class, failure.attempts), (Class::Transient, 1));
     assert!(failure.message.contains("cannot connect: "), "{failure}");
 }
+
+/// More than fits into the buffers of a connection that nobody reads.
+const LONG_PROMPT: usize = 24 * 1024 * 1024;
+
+fn long_proposal() -> ModelCall {
+    ModelCall { ask: "x".repeat(LONG_PROMPT).into(), ..proposal() }
+}
+
+/// Takes one connection and its first bytes.
+async fn first_bytes() -> (Url, impl Future<Output = (TcpStream, usize)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    (url, async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let read = stream.read(&mut [0; 1024]).await.unwrap();
+        (stream, read)
+    })
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_refused_before_it_is_all_sent_says_why() {
+    let (url, taken) = first_bytes().await;
+    // The server reads no more, and stays until the client has what it said.
+    let (answer, _stream) = tokio::join!(async { model(bare_settings(url)).complete(&long_proposal()).await }, async {
+        let (mut stream, _) = taken.await;
+        stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 9\r\n\r\ntoo large").await.unwrap();
+        stream
+    });
+    let failure = answer.unwrap_err();
+    assert_eq!(failure.class, Class::Refused);
+    assert!(failure.message.contains("413") && failure.message.contains("too large"), "{failure}");
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_early_gets_the_rest_of_its_prompt() {
+    let (url, taken) = first_bytes().await;
+    let (answer, ()) = tokio::join!(async { model(bare_settings(url)).complete(&long_proposal()).await }, async {
+        let (mut stream, mut read) = taken.await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", MESSAGE.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut space = vec![0; 1 << 20];
+        while read < LONG_PROMPT {
+            let more = stream.read(&mut space).await.unwrap();
+            assert_ne!(more, 0, "the client left after {read} bytes");
+            read += more;
+        }
+        stream.write_all(MESSAGE.as_bytes()).await.unwrap();
+    });
+    assert_eq!(&*answer.unwrap().text, "well done");
+}

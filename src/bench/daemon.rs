@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
 use http::uri::PathAndQuery;
-use prost::Message as _;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::BenchError;
 use super::measure::{Sample, measure, peak_memory};
 use crate::folder::TemporaryFolder;
-use crate::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse};
+use crate::grpc::codec::StrictCodec;
+use crate::grpc::proto::fleet::orchestrator::v1::DeliberateRequest;
+use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
 use crate::grpc::proto::moothall::v1::StatsRequest;
 use crate::grpc::proto::moothall::v1::journal_service_client::JournalServiceClient;
 use crate::process::{Process, ProcessError};
@@ -87,7 +86,7 @@ impl Daemon {
     }
 
     pub(super) fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
-        let client = Grpc::new(self.channels[number % CHANNELS].clone());
+        let channel = self.channels[number % CHANNELS].clone();
         let next = self.next.clone();
         move || {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -97,22 +96,21 @@ impl Daemon {
                 role: "DEV".to_owned(),
                 ..DeliberateRequest::default()
             };
-            let mut client = client.clone();
+            let channel = channel.clone();
             Box::pin(async move {
-                let failed = |status: Status| BenchError::Call(status.to_string());
-                client.ready().await.map_err(|error| BenchError::Call(error.to_string()))?;
-                let path = PathAndQuery::from_static(DELIBERATE);
-                let answer = client.unary(Request::new(request), path, Unread).await.map_err(failed)?.into_inner();
-                if number.is_multiple_of(READ_EVERY) { check(answer) } else { Ok(()) }
+                match number.is_multiple_of(READ_EVERY) {
+                    true => read(channel, request).await,
+                    false => leave_unread(channel, request).await,
+                }
             })
         }
     }
 }
 
 /// What is measured must be what was asked for.
-fn check(answer: Bytes) -> Result<(), BenchError> {
-    let answer = DeliberateResponse::decode(answer).map_err(|error| BenchError::Call(error.to_string()))?;
-    match answer.results.len() {
+async fn read(channel: Channel, request: DeliberateRequest) -> Result<(), BenchError> {
+    let answer = OrchestratorServiceClient::new(channel).deliberate(request).await.map_err(failed)?;
+    match answer.into_inner().results.len() {
         3 => Ok(()),
         other => Err(BenchError::Call(format!("{other} results instead of 3"))),
     }
@@ -120,39 +118,15 @@ fn check(answer: Bytes) -> Result<(), BenchError> {
 
 type WorkerCall = std::pin::Pin<Box<dyn Future<Output = Result<(), BenchError>> + Send>>;
 
-/// Sends requests and leaves answers as bytes, as the floor does: the client shares the machine with what it measures.
-#[derive(Debug)]
-struct Unread;
-
-impl Codec for Unread {
-    type Encode = DeliberateRequest;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
+/// Passes over the answer's fields, as the floor does over its answers' bodies: the client shares the machine with what it
+/// measures.
+async fn leave_unread(channel: Channel, request: DeliberateRequest) -> Result<(), BenchError> {
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| BenchError::Call(error.to_string()))?;
+    let (path, codec) = (PathAndQuery::from_static(DELIBERATE), StrictCodec::<DeliberateRequest, ()>::default());
+    client.unary(Request::new(request), path, codec).await.map(drop).map_err(failed)
 }
 
-impl Encoder for Unread {
-    type Item = DeliberateRequest;
-    type Error = Status;
-
-    fn encode(&mut self, request: DeliberateRequest, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        request.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for Unread {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
+fn failed(status: Status) -> BenchError {
+    BenchError::Call(status.to_string())
 }

@@ -12,8 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::routes::Answer;
-
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// When the client stops waiting; in the request's extensions, for streams: they outlive their handler.
@@ -60,7 +58,10 @@ fn parse(text: &str) -> Option<Duration> {
 }
 
 /// Around every call that has one; a stream's messages after the first are watched where they are made.
-pub(super) async fn keep(deadline: Deadline, answer: Answer) -> Result<Response<Body>, Infallible> {
+pub(super) async fn keep(
+    deadline: Deadline,
+    answer: impl Future<Output = Result<Response<Body>, Infallible>>,
+) -> Result<Response<Body>, Infallible> {
     timeout_at(deadline.at, answer).await.unwrap_or_else(|_| Ok(deadline.passed().into_http()))
 }
 

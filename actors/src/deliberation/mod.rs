@@ -27,6 +27,8 @@ mod state_tests;
 mod step;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod turns_tests;
 
 pub(crate) use actor::{Arguments, Begun, Deliberation};
 pub(crate) use closing::{Closing, close};

@@ -255,3 +255,11 @@ pub(super) fn report(text: &str) -> CheckReport {
 pub(super) fn failure(class: Class) -> Failure {
     Failure { attempts: 1, ..Failure::new(class, "as told") }
 }
+
+/// The call whose outcome an event is.
+pub(super) fn call_of(event: &Event) -> Option<String> {
+    match event {
+        Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => Some(call.to_string()),
+        _ => None,
+    }
+}

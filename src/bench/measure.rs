@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -36,7 +36,11 @@ impl Sample {
     }
 }
 
-/// Lets `concurrency` workers repeat one deliberation until the window is over. `pid`: whose CPU counts.
+/// Before anything counts: connections open, caches fill, and workers that started together drift apart. Without it
+/// the slowest of a hundred is one of the first, all of which began in the same instant.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Lets `concurrency` workers repeat one deliberation, and counts what ends within the window. `pid`: whose CPU counts.
 pub(super) async fn measure<W, F>(
     concurrency: usize,
     window: Duration,
@@ -45,34 +49,45 @@ pub(super) async fn measure<W, F>(
 ) -> Result<Sample, BenchError>
 where
     W: FnMut() -> F + Send + 'static,
-    F: Future<Output = Result<(), BenchError>> + Send,
+    F: Future<Output = Result<(), BenchError>> + Send + 'static,
 {
-    let over = Arc::new(AtomicBool::new(false));
+    let phase = Arc::new(AtomicU8::new(WARMING));
     let mut workers = JoinSet::new();
-    let (start, cpu_before) = (Instant::now(), cpu_of(pid));
     for number in 0..concurrency {
-        let (over, mut deliberate) = (over.clone(), worker(number));
-        workers.spawn(async move {
-            let mut latencies = Vec::new();
-            while !over.load(Ordering::Relaxed) {
-                let began = Instant::now();
-                deliberate().await?;
-                latencies.push(began.elapsed());
-            }
-            Ok::<_, BenchError>(latencies)
-        });
+        workers.spawn(repeat(worker(number), phase.clone()));
     }
+    tokio::time::sleep(WARM_UP).await;
+    let (start, cpu_before) = (Instant::now(), cpu_of(pid));
+    phase.store(COUNTING, Ordering::Relaxed);
     tokio::time::sleep(window).await;
-    over.store(true, Ordering::Relaxed);
-    let mut sample = Sample::default();
+    phase.store(OVER, Ordering::Relaxed);
+    let mut sample =
+        Sample { elapsed: start.elapsed(), cpu: cpu_of(pid).saturating_sub(cpu_before), ..Sample::default() };
     while let Some(done) = workers.join_next().await {
         let latencies = done.map_err(|error| BenchError::Call(error.to_string()))??;
         sample.latencies.extend(latencies);
     }
-    sample.elapsed = start.elapsed();
-    sample.cpu = cpu_of(pid).saturating_sub(cpu_before);
     sample.latencies.sort_unstable();
     Ok(sample)
+}
+
+const WARMING: u8 = 0;
+const COUNTING: u8 = 1;
+const OVER: u8 = 2;
+
+async fn repeat<F>(mut deliberate: impl FnMut() -> F, phase: Arc<AtomicU8>) -> Result<Vec<Duration>, BenchError>
+where
+    F: Future<Output = Result<(), BenchError>>,
+{
+    let mut latencies = Vec::new();
+    while phase.load(Ordering::Relaxed) != OVER {
+        let began = Instant::now();
+        deliberate().await?;
+        if phase.load(Ordering::Relaxed) == COUNTING {
+            latencies.push(began.elapsed());
+        }
+    }
+    Ok(latencies)
 }
 
 /// User and system time that a process has used, from `/proc`; zero where there is none.

@@ -20,8 +20,10 @@ const GATHER: Duration = Duration::from_micros(500);
 const GATHER_UNDER_LOAD: Duration = Duration::from_micros(2_000);
 /// No batch for so long: no more are coming. Not asked under load, where a look costs more than the wait.
 const LULL: Duration = Duration::from_micros(100);
-/// A group of so many batches is load.
+/// Groups of so many batches are load…
 const LOAD: usize = 16;
+/// …when so many followed each other without a pause: a burst after a pause is over sooner than a long wait pays.
+const LOAD_GROUPS: u32 = 16;
 /// When to come back to a full queue: about the time of some commits.
 const BUSY_RETRY: Duration = Duration::from_millis(50);
 
@@ -94,6 +96,8 @@ struct State {
     held_bytes: usize,
     /// The writer is to be woken when this many wait.
     wake_at: usize,
+    /// Groups since the writer last found nothing to do.
+    unbroken: u32,
     phase: Phase,
 }
 
@@ -108,7 +112,14 @@ enum Phase {
 
 impl Queue {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let state = State { waiting: VecDeque::new(), held: 0, held_bytes: 0, wake_at: usize::MAX, phase: Phase::Open };
+        let state = State {
+            waiting: VecDeque::new(),
+            held: 0,
+            held_bytes: 0,
+            wake_at: usize::MAX,
+            unbroken: 0,
+            phase: Phase::Open,
+        };
         Self { bounds, state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -139,10 +150,13 @@ impl Queue {
                 return None;
             }
             state.wake_at = 1;
+            state.unbroken = 0;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let (lull, longest) = if last < LOAD { (LULL, GATHER) } else { (GATHER_UNDER_LOAD, GATHER_UNDER_LOAD) };
+        let loaded = last >= LOAD && state.unbroken >= LOAD_GROUPS;
+        let (lull, longest) = if loaded { (GATHER_UNDER_LOAD, GATHER_UNDER_LOAD) } else { (LULL, GATHER) };
         state = self.wait_for(state, likely, lull, longest);
+        state.unbroken = state.unbroken.saturating_add(1);
         state.wake_at = usize::MAX;
         if state.waiting.len() <= MAX_GROUP {
             return Some(std::mem::take(&mut state.waiting));

@@ -6,16 +6,19 @@
 
 mod admission;
 mod agent;
+mod architect;
 mod attached;
 mod budget;
 mod census;
 mod council;
 mod deliberation;
+pub mod document;
 pub mod domain;
 pub mod error;
 mod gate;
 pub mod ports;
 pub mod progress;
+pub mod replay;
 mod roster;
 mod running;
 mod status;

@@ -22,7 +22,7 @@ use crate::gate::Gate;
 use crate::ports::Ports;
 use crate::running::Running;
 use crate::view::{ActorNode, Sample};
-use crate::{agent, council, supervisor};
+use crate::{agent, architect, council, supervisor};
 
 /// Finished runs kept for percentiles.
 const MOST_SAMPLES: usize = 65_536;
@@ -158,6 +158,7 @@ pub(crate) struct Registry {
     /// Tasks that are being admitted: whoever comes second waits for the first.
     admitting: DashMap<TaskId, watch::Receiver<()>>,
     agents: DashMap<(Role, AgentId), agent::Handle>,
+    architect: Mutex<Option<ActorRef<architect::Message>>>,
     pub(crate) deliberations: DashMap<Role, ActorRef<supervisor::DeliberationsMessage>>,
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
     pub(crate) tree: DashMap<String, ActorNode>,
@@ -223,6 +224,23 @@ impl Registry {
 
     pub(crate) fn drop_agent(&self, role: &Role, agent: &AgentId) {
         self.agents.remove(&(role.clone(), agent.clone()));
+    }
+
+    /// Hands a ballot to the architect. One that is just restarting loses it, and the reply says so.
+    pub(crate) fn vote(&self, paper: architect::Paper, reply: agent::Reply) {
+        if let Some(architect) = &*self.architect.lock().unwrap_or_else(PoisonError::into_inner) {
+            drop(architect.cast(architect::Message::Vote { paper: Box::new(paper), reply }));
+        }
+    }
+
+    pub(crate) fn ping_architect(&self, beat: u64) {
+        if let Some(architect) = &*self.architect.lock().unwrap_or_else(PoisonError::into_inner) {
+            drop(architect.cast(architect::Message::Ping { beat }));
+        }
+    }
+
+    pub(crate) fn put_architect(&self, actor: Option<ActorRef<architect::Message>>) {
+        *self.architect.lock().unwrap_or_else(PoisonError::into_inner) = actor;
     }
 
     /// Nothing of a role is found any more.

@@ -26,13 +26,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::checks::{PolicyChecks, PolicyError};
+use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::http::{Readiness, Stage};
 use crate::listen::listen;
 use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
+
+pub(crate) use self::prompts::built_in_prompts;
 
 use self::identity::{SystemClock, UuidSource};
 use self::journal::StoredJournal;
@@ -119,7 +121,7 @@ pub async fn run(
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let ports = Ports {
         model: Arc::new(Models::new(model.clone())),
-        checks: Arc::new(PolicyChecks::configured(&config.checks)?),
+        checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),

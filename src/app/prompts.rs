@@ -14,13 +14,18 @@ const BUILT_IN: [(&str, &str); TEMPLATES.len()] = [
     ("propose.md", include_str!("../../config/prompts/propose.md")),
     ("revise.md", include_str!("../../config/prompts/revise.md")),
     ("seat.md", include_str!("../../config/prompts/seat.md")),
+    ("select.md", include_str!("../../config/prompts/select.md")),
     ("shared.md", include_str!("../../config/prompts/shared.md")),
 ];
 
+/// The templates that are part of the program.
+pub(crate) fn built_in_prompts() -> BTreeMap<Arc<str>, Arc<str>> {
+    BUILT_IN.into_iter().map(|(name, text)| (name.into(), text.into())).collect()
+}
+
 /// Compiles the built-in templates, those of `folder` in their place.
 pub(super) fn load(folder: Option<&Path>) -> Result<Prompts, AppError> {
-    let mut sources: BTreeMap<Arc<str>, Arc<str>> =
-        BUILT_IN.into_iter().map(|(name, text)| (name.into(), text.into())).collect();
+    let mut sources = built_in_prompts();
     if let Some(folder) = folder {
         let unreadable = |source| AppError::PromptFolder { folder: folder.display().to_string(), source };
         // A folder that is not there is a mistake, not an empty one.

@@ -10,17 +10,26 @@ use std::ops::Range;
 pub(super) struct CodeBlocks {
     /// `None` = no fence at all.
     blocks: Option<Vec<Range<usize>>>,
+    /// The info string of the first fence, as a byte range.
+    info: Range<usize>,
+    /// The last block has no closing fence.
+    cut_off: bool,
 }
 
 impl CodeBlocks {
     pub(super) fn of(text: &str) -> Self {
         let mut blocks = Vec::new();
         let mut open: Option<(&str, usize)> = None;
+        let mut info = None;
         let mut start = 0;
         for line in text.split_inclusive('\n') {
             let end = start + line.len();
             match (open, fence(line)) {
-                (None, Some(mark)) => open = Some((mark, end)),
+                (None, Some(mark)) => {
+                    let after = line.find(mark).map_or(end, |place| start + place + mark.len());
+                    info.get_or_insert(after..end);
+                    open = Some((mark, end));
+                }
                 (Some((mark, from)), Some(other)) if closes(mark, other, line) => {
                     blocks.push(from..start);
                     open = None;
@@ -29,10 +38,17 @@ impl CodeBlocks {
             }
             start = end;
         }
-        let fenced = open.is_some() || !blocks.is_empty();
+        let cut_off = open.is_some();
+        let fenced = cut_off || !blocks.is_empty();
         // A block that was cut off goes to the end.
         blocks.extend(open.map(|(_, from)| from..text.len()));
-        Self { blocks: fenced.then_some(blocks) }
+        Self { blocks: fenced.then_some(blocks), info: info.unwrap_or_default(), cut_off }
+    }
+
+    /// The only block, with what its fence says of it, when there is exactly one and it is whole.
+    pub(super) fn lone<'t>(&self, text: &'t str) -> Option<(&'t str, &'t str)> {
+        let [block] = self.blocks.as_deref()? else { return None };
+        (!self.cut_off).then(|| (text[self.info.clone()].trim(), &text[block.clone()]))
     }
 
     /// Whether a match touches code.
@@ -69,6 +85,16 @@ mod tests {
         assert_eq!(code("  ````\n```\nx\n```\n  ````\n"), ["```\nx\n```\n"]);
         assert_eq!(code("```\ncut off"), ["cut off"]);
         assert_eq!(code("```\n```\n"), [""]);
+    }
+
+    #[test]
+    fn the_only_block_is_found_with_its_language() {
+        let lone = |text: &'static str| CodeBlocks::of(text).lone(text);
+        assert_eq!(lone("so:\n  ```py title=a\nx = 1\n```\nand on"), Some(("py title=a", "x = 1\n")));
+        assert_eq!(lone("```\nx\n```"), Some(("", "x\n")));
+        assert_eq!(lone("```py\nx\n```\n```py\ny\n```"), None, "which of them is it?");
+        assert_eq!(lone("```py\ncut o"), None);
+        assert_eq!(lone("no code"), None);
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! Checks: executable evidence about a text, and the honest word when a check did not run.
 //!
 //! ```text
-//! texts ─▶ equal ones once ─▶ < 16 KiB: here   ─▶ policy: passed │ failed (findings) │ not run (too large)
-//!                             larger: a thread   lint, dry run: not run
+//! texts ─▶ equal ones once ─▶ policy: passed │ failed (findings) │ not run (too large)
+//!                                < 16 KiB: here; larger: a thread
+//!                         └─▶ lint of the only code block: passed │ failed (line, column) │ not run (why)
+//!                                always a thread, all texts of one call together
 //! ```
 //!
-//! A short text takes the policy some microseconds, less than handing it to another thread would; a long one would
-//! hold up every task of its runtime thread.
+//! A short text takes the policy some microseconds, less than handing it to another thread would. A parse takes some
+//! hundred, and a hostile text half a second: it never runs where others wait.
 
 mod code;
+pub mod lint;
 mod policy;
+mod syntax;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
@@ -21,6 +26,7 @@ use tokio::sync::Semaphore;
 
 pub use policy::{BUILT_IN, PolicyError};
 
+use self::lint::Linter;
 use self::policy::Policy;
 use crate::config::ChecksConfig;
 
@@ -30,18 +36,19 @@ const INLINE_BYTES: usize = 16 * 1024;
 /// Texts above this size are not checked: nobody reads them either.
 const MOST_BYTES: usize = 256 * 1024;
 
-/// Long texts checked at once: they are CPU-bound, and the runtime needs the processors too. More wait their turn.
+/// Threads that check at once: they are CPU-bound, and the runtime needs the processors too. More wait their turn.
 const AT_ONCE: usize = 2;
 
-/// The policy over texts; lint and dry run are reported as not run.
+/// The policy and the lint over texts; a dry run is reported as not run.
 #[derive(Clone, Debug)]
-pub struct PolicyChecks {
+pub struct TextChecks {
     /// `None` = checks are switched off.
     policy: Option<Arc<Policy>>,
+    linter: Linter,
     turns: Arc<Semaphore>,
 }
 
-impl PolicyChecks {
+impl TextChecks {
     /// The built-in rules.
     pub fn built_in() -> Result<Self, PolicyError> {
         Self::parse(BUILT_IN)
@@ -73,40 +80,41 @@ impl PolicyChecks {
     }
 
     fn with(policy: Option<Policy>) -> Self {
-        Self { policy: policy.map(Arc::new), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { policy: policy.map(Arc::new), linter: Linter::new(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    async fn report(&self, text: &Arc<str>) -> CheckReport {
-        let Some(policy) = &self.policy else {
-            return CheckReport::not_run(&"checks are switched off".into());
-        };
-        let outcome = match text.len() {
+    async fn policy(&self, policy: &Arc<Policy>, text: &Arc<str>) -> CheckOutcome {
+        match text.len() {
             bytes if bytes > MOST_BYTES => {
                 CheckOutcome::not_run(format!("too large: {bytes} bytes, at most {MOST_BYTES} are checked"))
             }
             bytes if bytes >= INLINE_BYTES => self.elsewhere(policy, text).await,
             _ => outcome(policy, text),
-        };
-        CheckReport {
-            policy: outcome,
-            lint: CheckOutcome::not_run("no linter is set up"),
-            dry_run: CheckOutcome::not_run("no runner is set up"),
-            additional: Default::default(),
         }
     }
 
     async fn elsewhere(&self, policy: &Arc<Policy>, text: &Arc<str>) -> CheckOutcome {
-        let Ok(_turn) = self.turns.acquire().await else {
-            return CheckOutcome::not_run("the daemon is stopping");
-        };
         let (policy, text) = (policy.clone(), text.clone());
-        match tokio::task::spawn_blocking(move || outcome(&policy, &text)).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!(%error, "a policy check broke");
-                CheckOutcome::not_run("the check broke; the log says more")
-            }
+        self.in_turn(move || outcome(&policy, &text)).await.unwrap_or_else(CheckOutcome::not_run)
+    }
+
+    /// One outcome per text.
+    async fn lint(&self, texts: &[&Arc<str>]) -> Vec<CheckOutcome> {
+        if !texts.iter().any(|text| syntax::is_lintable(text)) {
+            return texts.iter().map(|text| syntax::lint(&self.linter, text, Duration::ZERO)).collect();
         }
+        let (linter, owned) = (self.linter.clone(), texts.iter().map(|&text| text.clone()).collect::<Vec<_>>());
+        let linted = self.in_turn(move || syntax::lint_all(&linter, &owned)).await;
+        linted.unwrap_or_else(|why| vec![CheckOutcome::not_run(why); texts.len()])
+    }
+
+    /// Where blocking is allowed; or why it did not run.
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, &'static str> {
+        let _turn = self.turns.acquire().await.map_err(|_| "the daemon is stopping")?;
+        tokio::task::spawn_blocking(work).await.map_err(|error| {
+            tracing::error!(%error, "a check broke");
+            "the check broke; the log says more"
+        })
     }
 }
 
@@ -118,22 +126,28 @@ fn outcome(policy: &Policy, text: &str) -> CheckOutcome {
 }
 
 #[async_trait]
-impl Checks for PolicyChecks {
+impl Checks for TextChecks {
     fn policy_hash(&self) -> Arc<str> {
         self.policy.as_ref().map_or_else(|| "off".into(), |policy| policy.hash.clone())
     }
 
     async fn check(&self, texts: Vec<Arc<str>>) -> Vec<CheckReport> {
-        let mut reports: Vec<CheckReport> = Vec::with_capacity(texts.len());
-        for (place, text) in texts.iter().enumerate() {
+        let Some(policy) = &self.policy else {
+            return vec![CheckReport::not_run(&"checks are switched off".into()); texts.len()];
+        };
+        let mut different: Vec<&Arc<str>> = Vec::with_capacity(texts.len());
+        for text in &texts {
             // Few texts, seldom of one length: comparing them costs less than hashing them.
-            let known = texts[..place].iter().position(|earlier| earlier == text);
-            let report = match known {
-                Some(known) => reports[known].clone(),
-                None => self.report(text).await,
-            };
-            reports.push(report);
+            if !different.contains(&text) {
+                different.push(text);
+            }
         }
-        reports
+        let mut reports = Vec::with_capacity(different.len());
+        for (text, lint) in different.iter().zip(self.lint(&different).await) {
+            let (policy, dry_run) = (self.policy(policy, text).await, CheckOutcome::not_run("no runner is set up"));
+            reports.push(CheckReport { policy, lint, dry_run, additional: Default::default() });
+        }
+        let place = |text| different.iter().position(|known| *known == text).unwrap_or_default();
+        texts.iter().map(|text| reports[place(text)].clone()).collect()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::checks::PolicyChecks;
+use crate::checks::TextChecks;
 use crate::config::{Config, ConfigError, ConfigProblem, DEFAULTS, Loaded, Sources};
 
 /// Where the configuration comes from, beside the environment.
@@ -47,7 +47,7 @@ pub(super) fn check(args: ConfigArgs, output: &Output) -> Result<(), Failure> {
         }
         Err(error) => return Err(error.into()),
     };
-    PolicyChecks::configured(&loaded.config.checks).map_err(|error| {
+    TextChecks::configured(&loaded.config.checks).map_err(|error| {
         let failure = Failure::of(Exit::USAGE, &error);
         Failure { message: format!("checks.policy: {}", failure.message), ..failure }
     })?;

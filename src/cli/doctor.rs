@@ -17,7 +17,7 @@ use super::config::ConfigArgs;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::output::{Output, brief, duration};
-use crate::checks::PolicyChecks;
+use crate::checks::TextChecks;
 use crate::config::{AgentType, Config, NatsConfig};
 use crate::grpc::proto::moothall::v1::GetSystemStatusRequest;
 use crate::store::{DatabaseUrl, OpenError, SqliteJournal};
@@ -129,7 +129,7 @@ async fn look(config: &Config, server: &str, complete: bool, findings: &mut Vec<
 }
 
 fn policy(config: &Config) -> Finding {
-    match PolicyChecks::configured(&config.checks) {
+    match TextChecks::configured(&config.checks) {
         Ok(_) if !config.checks.enabled => Finding::note("checks", "switched off", "unset checks.enabled"),
         Ok(_) => Finding::ok("checks", "the policy's rules are right"),
         Err(error) => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 use super::output::{Output, brief, count, time};
+use super::replay;
 use super::source::{Query, Source};
 use crate::grpc::proto::moothall::v1::JournalEvent;
 
@@ -29,6 +30,18 @@ enum JournalCommand {
         /// The task's id, or the stream's name
         #[arg(value_name = "TASK|STREAM")]
         name: String,
+    },
+    /// Tell a task's run again: every prompt, answer and decision as it was; or compare two verdicts
+    Replay {
+        /// The task's id
+        #[arg(required_unless_present = "diff")]
+        task: Option<String>,
+        /// Which run, from 1; without it the last one
+        #[arg(long)]
+        run: Option<u32>,
+        /// What differs between the verdicts of these two tasks
+        #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "task")]
+        diff: Option<Vec<String>>,
     },
     /// How big it is
     Stats,
@@ -65,6 +78,10 @@ pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Res
     match args.command {
         JournalCommand::Tail(args) => tail(args, &source, output).await,
         JournalCommand::Show { name } => show(&name, &source, output).await,
+        JournalCommand::Replay { task, run, diff } => match (task, diff.as_deref()) {
+            (_, Some([first, second])) => replay::diff(first, second, &source, output).await,
+            (task, _) => replay::run(&task.unwrap_or_default(), run, &source, output).await,
+        },
         JournalCommand::Stats => {
             let stats = source.stats().await?;
             output.message("moothall.v1.StatsResponse", &stats, || {

@@ -10,10 +10,12 @@ mod council;
 mod daemon;
 mod demo;
 mod doctor;
+mod document;
 mod exit;
 mod journal;
 mod live;
 mod output;
+mod replay;
 mod serve;
 mod sim;
 mod source;
@@ -85,6 +87,10 @@ enum Command {
     /// Look at tasks and cancel them
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// What a task came to, with all its evidence
+    Verdict(document::VerdictArgs),
+    /// Why a task's winner won, as a short story
+    Why(document::DocumentArgs),
     /// How the daemon is
     Status(status::StatusArgs),
     /// Read the journal and look after it
@@ -148,6 +154,8 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Council(command) => council::run(command, &connect(server).await?, output).await,
         Command::Agent(command) => agent::run(command, &connect(server).await?, output).await,
         Command::Task(command) => task::run(command, &connect(server).await?, output).await,
+        Command::Verdict(args) => document::verdict(args, server, output).await,
+        Command::Why(args) => document::why(args, server, output).await,
         Command::Status(args) => status::run(args, &connect(server).await?, output).await,
         Command::Journal(args) => journal::run(args, server, output).await,
         Command::Doctor(args) => doctor::run(args, server, output).await,

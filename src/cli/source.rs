@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use moothall_actors::domain::event::Recorded;
+use moothall_actors::domain::id::{RunId, StreamId, TaskId};
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use crate::grpc::proto::moothall::v1::{
-    BackupRequest, BackupResponse, JournalEvent, ReadRequest, StatsRequest, StatsResponse, VerifyRequest,
-    VerifyResponse,
+    BackupRequest, BackupResponse, GetVerdictRequest, JournalEvent, ReadRequest, StatsRequest, StatsResponse,
+    VerdictDocument, VerifyRequest, VerifyResponse,
 };
+use crate::grpc::verdict;
 use crate::store::{DatabaseUrl, SqliteJournal, StoreReader, StoredEvent};
 
 /// Events read from a file at once.
@@ -66,6 +69,21 @@ impl Source {
         }
     }
 
+    /// What a run came to; `run` 0 = the last one.
+    pub(crate) async fn verdict(&self, task: &str, run: i32) -> Result<VerdictDocument, Failure> {
+        match self {
+            Self::Daemon(daemon) => {
+                let request = GetVerdictRequest { task_id: task.to_owned(), run };
+                Ok(daemon.journal().get_verdict(request).await?.into_inner())
+            }
+            Self::Store(store) => {
+                let (run, events) = run_of(store, task, run).await?;
+                let begun = verdict::document(&run, &events);
+                begun.ok_or_else(|| Failure::new(Exit::NO_INPUT, format!("run {run} is not in this store")))
+            }
+        }
+    }
+
     pub(crate) async fn stats(&self) -> Result<StatsResponse, Failure> {
         match self {
             Self::Daemon(daemon) => Ok(daemon.journal().stats(StatsRequest {}).await?.into_inner()),
@@ -105,6 +123,24 @@ impl Source {
                 let bytes = tokio::fs::metadata(&name).await?.len();
                 Ok(BackupResponse { file_name: name, bytes: long(bytes), last_seq: long(last_seq) })
             }
+        }
+    }
+}
+
+/// The events of a run, from a file.
+async fn run_of(store: &StoreReader, task: &str, run: i32) -> Result<(RunId, Vec<Recorded>), Failure> {
+    let task = TaskId::parse("TASK", task).map_err(|problem| Failure::usage(problem.to_string()))?;
+    let Some(row) = store.task(&task).await? else {
+        return Err(Failure::new(Exit::NO_INPUT, format!("task {task} is not in this store")));
+    };
+    let run = RunId { task, run: u32::try_from(run).ok().filter(|run| *run > 0).unwrap_or(row.run) };
+    let (stream, mut events) = (StreamId::deliberation(&run), Vec::new());
+    loop {
+        let page = store.stream(&stream, events.len() as u64, PAGE).await?;
+        let is_last = page.len() < PAGE;
+        events.extend(page);
+        if is_last {
+            return Ok((run, events));
         }
     }
 }

@@ -146,6 +146,8 @@ fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
         ("prompt_tokens".to_owned(), verdict.usage.prompt.to_string()),
         ("completion_tokens".to_owned(), verdict.usage.completion.to_string()),
         ("stop_reason".to_owned(), verdict.stop.as_str().to_owned()),
+        ("selected_by".to_owned(), verdict.selection.by.as_str().to_owned()),
+        ("selection".to_owned(), cut(&verdict.selection.why, MAX_REASON_BYTES).to_string()),
         ("prompts_hash".to_owned(), outcome.prompts_hash.to_string()),
         ("policy_hash".to_owned(), outcome.policy_hash.to_string()),
     ]);
@@ -159,7 +161,13 @@ fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     if outcome.clamped {
         tags.insert("num_agents.clamped".to_owned(), "true".to_owned());
     }
+    if let Some(architect) = &verdict.selection.architect {
+        tags.insert("architect".to_owned(), architect.to_string());
+    }
     for ranked in &verdict.ranking {
+        if !ranked.dropped.is_empty() {
+            tags.insert(format!("dropped_revisions.{}", ranked.agent), ranked.dropped.len().to_string());
+        }
         if let Some(quality) = ranked.quality {
             tags.insert(format!("quality.{}", ranked.agent), format!("{quality:.4}"));
         }

@@ -71,6 +71,8 @@ fn tags_hold_what_the_messages_lack() {
         ("prompts_hash", "p"),
         ("quality.agent-dev-001", "0.5000"),
         ("quality.agent-dev-002", "0.5000"),
+        ("selected_by", "score"),
+        ("selection", "the task asked for no architect"),
         ("stop_reason", "complete"),
     ];
     let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -10,7 +10,9 @@ use moothall_actors::domain::check::{CheckOutcome, CheckReport};
 use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::{AgentId, EventId, Role, Stage, StreamId, TaskId, Timestamp, Wave};
 use moothall_actors::domain::task::TaskKind;
-use moothall_actors::domain::verdict::{MissingSeat, Outcome, Proposal, Ranked, StopReason, Verdict, WaveTime};
+use moothall_actors::domain::verdict::{
+    MissingSeat, Outcome, Proposal, Ranked, Selection, StopReason, Verdict, WaveTime,
+};
 use moothall_actors::ports::{Batch, Journal, JournalError, TaskRow, TaskStatus};
 use moothall_actors::testing::MemoryJournal;
 
@@ -46,7 +48,15 @@ pub(super) fn proposal(ordinal: usize) -> Proposal {
 }
 
 pub(super) fn ranked(ordinal: usize, rank: u32, score: f64) -> Ranked {
-    Ranked { agent: agent(ordinal), rank, score, quality: Some(0.5), checks: Arc::new(report()) }
+    Ranked {
+        agent: agent(ordinal),
+        rank,
+        text: None,
+        dropped: vec![],
+        score,
+        quality: Some(0.5),
+        checks: Arc::new(report()),
+    }
 }
 
 /// Agent 2 won before agent 1; agent 3 was missing.
@@ -56,6 +66,7 @@ pub(super) fn outcome() -> Outcome {
     let verdict = Verdict {
         ranking: vec![ranked(2, 1, 0.875), ranked(1, 2, 0.625)],
         stop: StopReason::Complete,
+        selection: Selection::by_score("the task asked for no architect"),
         missing: vec![missing],
         calls: 8,
         attempts: 11,

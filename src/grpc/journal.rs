@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{Stream, stream};
 use moothall_actors::domain::event::{Event, Recorded};
-use moothall_actors::ports::{Journal, JournalError};
+use moothall_actors::domain::id::{RunId, StreamId, TaskId};
+use moothall_actors::ports::{Journal, JournalError, whole_stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -18,7 +19,8 @@ use super::number::{int, long};
 use super::orchestrator::parsed;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::journal_service_server::JournalService;
-use crate::error::{Kind, journal_status, refuse};
+use super::verdict;
+use crate::error::{Kind, journal_status, refuse, status};
 use crate::http::Stage;
 
 /// Events read at once: one page is all that a reader holds.
@@ -152,6 +154,26 @@ impl JournalService for JournalDoor {
         let sound = problems.is_empty();
         problems.truncate(MAX_PROBLEMS);
         Ok(Response::new(wire::VerifyResponse { sound, events: long(events), problems }))
+    }
+
+    async fn get_verdict(&self, request: Request<wire::GetVerdictRequest>) -> Answer<wire::VerdictDocument> {
+        let message = request.into_inner();
+        let (task, run) = parsed(|problems| {
+            let run = u32::try_from(message.run);
+            if run.is_err() {
+                problems.push("run", format!("is {}; allowed are 0 (the last one) and above", message.run));
+            }
+            Some((problems.keep(TaskId::parse("task_id", &message.task_id))?, run.ok()?))
+        })?;
+        let last = self.door.system.task(&task).await.map_err(|error| status(&error))?.row.run;
+        let run = RunId { run: if run == 0 { last } else { run }, task };
+        if run.run > last {
+            return Err(refuse(Kind::NotFound, &format!("task {} has {last} runs", run.task)));
+        }
+        let stream = StreamId::deliberation(&run);
+        let events = whole_stream(&*self.journal, &stream).await.map_err(|error| journal_status(&error))?;
+        let document = verdict::document(&run, &events);
+        document.map(Response::new).ok_or_else(|| refuse(Kind::WrongState, &format!("run {run} has not begun")))
     }
 
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Answer<wire::BackupResponse> {

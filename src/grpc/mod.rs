@@ -26,6 +26,7 @@ mod request;
 mod routes;
 mod server;
 mod tasks;
+pub(crate) mod verdict;
 
 pub use council::AgentSettings;
 pub use endpoint::{AllowedHosts, ModelProfile, ModelProfiles};

@@ -14,7 +14,7 @@ const FIXED_KEYS: [&str; 4] = ["model", "messages", "stream", "stream_options"];
 const JSON_OBJECT: &str = r#"{"type":"json_object"}"#;
 
 /// The critique as the prompts ask for it.
-const JSON_SCHEMA: &str = concat!(
+const CRITIQUE_SCHEMA: &str = concat!(
     r#"{"type":"json_schema","json_schema":{"name":"critique","schema":{"type":"object","additionalProperties":false,"#,
     r#""required":["summary","findings","ratings"],"properties":{"summary":{"type":"string"},"#,
     r#""findings":{"type":"array","items":{"type":"object","additionalProperties":false,"#,
@@ -26,9 +26,18 @@ const JSON_SCHEMA: &str = concat!(
     r#""rating":{"type":"number","minimum":0,"maximum":10},"reason":{"type":"string"}}}}}}}}"#
 );
 
+/// The ballot as its prompt asks for it.
+const BALLOT_SCHEMA: &str = concat!(
+    r#"{"type":"json_schema","json_schema":{"name":"ballot","schema":{"type":"object","additionalProperties":false,"#,
+    r#""required":["ranking"],"properties":{"ranking":{"type":"array","items":{"type":"object","#,
+    r#""additionalProperties":false,"required":["candidate","reason"],"properties":{"#,
+    r#""candidate":{"type":"string"},"reason":{"type":"string"}}}}}}}}"#
+);
+
 /// What every request has in common, encoded once.
 pub(crate) struct Encoder {
     critique_format: Option<Box<RawValue>>,
+    ballot_format: Option<Box<RawValue>>,
     stream_options: Option<Box<RawValue>>,
     temperature: f32,
     top_p: Option<f32>,
@@ -87,15 +96,17 @@ impl Encoder {
         if let Some(key) = extra.and_then(|map| map.keys().find(|key| FIXED_KEYS.contains(&key.as_str()))) {
             return Err(BodyError::FixedKey(key.clone()));
         }
+        let format = |schema| match settings.response_format {
+            ResponseFormat::None => Ok(None),
+            ResponseFormat::JsonObject => raw(JSON_OBJECT).map(Some),
+            ResponseFormat::JsonSchema => raw(schema).map(Some),
+        };
         let own = |key| extra.is_none_or(|map| !map.contains_key(key));
         let quiet = Map::from_iter([("chat_template_kwargs".into(), serde_json::json!({"enable_thinking": false}))]);
         let none = Map::new();
         Ok(Self {
-            critique_format: match settings.response_format {
-                ResponseFormat::None => None,
-                ResponseFormat::JsonObject => Some(raw(JSON_OBJECT)?),
-                ResponseFormat::JsonSchema => Some(raw(JSON_SCHEMA)?),
-            },
+            critique_format: format(CRITIQUE_SCHEMA)?,
+            ballot_format: format(BALLOT_SCHEMA)?,
             stream_options: settings.stream.map(|_| raw(r#"{"include_usage":true}"#)).transpose()?,
             temperature: settings.temperature,
             top_p: settings.top_p,
@@ -112,13 +123,20 @@ impl Encoder {
 
     /// Whether calls of this form carry `response_format`.
     pub(crate) fn structured(&self, form: AnswerForm) -> bool {
-        form == AnswerForm::Critique && self.critique_format.is_some()
+        self.format(form).is_some()
+    }
+
+    fn format(&self, form: AnswerForm) -> Option<&RawValue> {
+        match form {
+            AnswerForm::Text => None,
+            AnswerForm::Critique => self.critique_format.as_deref(),
+            AnswerForm::Ballot => self.ballot_format.as_deref(),
+        }
     }
 
     pub(crate) fn encode(&self, call: &ModelCall, model: &str, max_tokens: u32) -> Result<Bytes, BodyError> {
         let messages =
             [Message { role: "system", content: &call.shared }, Message { role: "user", content: &call.ask }];
-        let format = self.critique_format.as_deref().filter(|_| call.form == AnswerForm::Critique);
         let body = Body {
             model,
             // Some chat templates refuse an empty system message.
@@ -127,7 +145,7 @@ impl Encoder {
             top_p: call.top_p.or(self.top_p).filter(|_| self.own.top_p),
             seed: call.seed.filter(|_| self.own.seed),
             max_tokens: Some(max_tokens).filter(|_| self.own.max_tokens),
-            response_format: format.filter(|_| self.own.response_format),
+            response_format: self.format(call.form).filter(|_| self.own.response_format),
             stream: self.stream_options.is_some(),
             stream_options: self.stream_options.as_deref(),
         };
@@ -231,8 +249,11 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_is_json() {
-        let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
-        assert_eq!(schema["json_schema"]["schema"]["required"][1], "findings");
+    fn the_schemas_are_json() {
+        let required = |schema: &str| {
+            let schema: Value = serde_json::from_str(schema).unwrap();
+            schema["json_schema"]["schema"]["required"].as_array().unwrap().len()
+        };
+        assert_eq!((required(CRITIQUE_SCHEMA), required(BALLOT_SCHEMA)), (3, 1));
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::state;
-use crate::domain::council::Council;
+use crate::domain::council::{Council, Seat};
 use crate::domain::event::Plan;
-use crate::domain::id::RunId;
+use crate::domain::id::{Role, RunId};
 use crate::domain::task::TaskSpec;
 use crate::ports::AnswerForm;
 use crate::world::World;
@@ -17,20 +17,36 @@ pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskS
     let seating =
         state::seating(council, &spec, settings.temperature, ready).ok_or_else(|| state::nobody_ready(council))?;
     let prefix = world.prompts.shared(&spec).map_err(|error| Arc::from(error.to_string()))?;
+    let salt = world.ports.ids.random();
+    let architect = architect(world, &spec, salt);
     let deadline = spec.timeout.unwrap_or(settings.deadline);
     Ok(Plan {
         run,
         spec,
         seats: seating.seats,
+        architect,
         rounds: seating.rounds,
         clamped: seating.clamped,
         prefix,
         prompts_hash: world.prompts.hash().clone(),
         policy_hash: world.ports.checks.policy_hash(),
         structured: world.ports.model.structured(AnswerForm::Critique),
-        salt: world.ports.ids.random(),
+        salt,
         execution_id: format!("{:016x}", world.ports.ids.random()).into(),
         deadline,
         call_timeout: settings.call_timeout.min(deadline),
     })
+}
+
+/// A ready agent of the ARCHITECT council, each in its turn. Those who proposed do not choose.
+fn architect(world: &World, spec: &TaskSpec, salt: u64) -> Option<Seat> {
+    let role = Role::architect();
+    if !spec.architect || spec.role == role {
+        return None;
+    }
+    let council = world.registry.councils.get(&role).map(|entry| entry.council.clone())?;
+    let ready: Vec<&Seat> =
+        council.seats.iter().filter(|seat| world.registry.agent(&role, &seat.agent).is_some()).collect();
+    let place = usize::try_from(salt % ready.len().max(1) as u64).unwrap_or_default();
+    ready.get(place).map(|seat| (*seat).clone())
 }

@@ -21,7 +21,7 @@ use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, Plan};
-use crate::domain::id::{EventId, Timestamp};
+use crate::domain::id::{EventId, Role, Stage, Timestamp};
 use crate::error::SystemError;
 use crate::ports::{Ack, JournalError};
 use crate::running::{Ending, Running};
@@ -296,8 +296,12 @@ impl Live {
 
     fn ask(&mut self, myself: &ActorRef<Message>, asked: Ask) {
         let Some((state, _)) = &self.state else { return };
-        let agent = state.plan().seats[asked.seat].agent.clone();
         let reply = Reply::new(myself.clone(), asked.call.clone());
+        if asked.call.wave.stage == Stage::Select {
+            let paper = ask::ballot_paper(state.record(), &self.prompts, asked);
+            return self.world.registry.vote(paper, reply);
+        }
+        let agent = state.plan().seats[asked.seat].agent.clone();
         match ask::model_call(state.record(), &self.prompts, asked) {
             Ok(call) => match self.world.registry.agent(&self.running.spec.role, &agent) {
                 Some(handle) => handle.ask(call, reply),
@@ -309,8 +313,11 @@ impl Live {
 
     fn withdraw(&self) {
         let Some((state, _)) = &self.state else { return };
-        for seat in &state.plan().seats {
-            if let Some(handle) = self.world.registry.agent(&self.running.spec.role, &seat.agent) {
+        let role = &self.running.spec.role;
+        let seats = state.plan().seats.iter().map(|seat| (role.clone(), seat));
+        let architect = state.plan().architect.iter().map(|seat| (Role::architect(), seat));
+        for (role, seat) in seats.chain(architect) {
+            if let Some(handle) = self.world.registry.agent(&role, &seat.agent) {
                 handle.withdraw(&self.running.run);
             }
         }

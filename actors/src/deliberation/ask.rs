@@ -1,14 +1,18 @@
 //! From a decision to a call: the prompt is rendered, everything that varies derives from the call's id.
 
+use std::sync::Arc;
+
 use super::prompt::{Derived, PromptError, Prompts, Texts};
 use super::record::{Record, Slot};
 use super::step::Ask;
+use crate::architect::{self, Paper};
 use crate::domain::answer::Finish;
 use crate::domain::id::Stage;
+use crate::domain::verdict::Ranked;
 use crate::ports::{AnswerForm, ModelCall};
 
 /// The same ask of the same record gives the same call, byte for byte.
-pub(super) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result<ModelCall, PromptError> {
+pub(crate) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result<ModelCall, PromptError> {
     let plan = &record.plan;
     let seat = &plan.seats[ask.seat];
     let derived = Derived::of(plan.salt, &ask.call);
@@ -33,6 +37,22 @@ pub(super) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result
         most_attempts: ask.most_attempts,
         id: ask.call,
     })
+}
+
+/// The ballot that is asked for: the shortlist with its evidence, as this ballot shows it.
+pub(crate) fn ballot_paper(record: &Record, prompts: &Arc<Prompts>, ask: Ask) -> Paper {
+    let ranking = record.scored.as_ref().map(|scored| &scored.ranking[..]).unwrap_or_default();
+    let text = |ranked: &Ranked| {
+        let proposal = record.seat_of(&ranked.agent).and_then(|seat| record.proposal(seat, ranked.text));
+        proposal.map(|proposal| proposal.text).unwrap_or_default()
+    };
+    Paper {
+        candidates: architect::candidates(ranking, record.plan.salt, ask.seat, text),
+        plan: record.plan.clone(),
+        prompts: prompts.clone(),
+        call: ask.call,
+        most_attempts: ask.most_attempts,
+    }
 }
 
 /// A reviewer sees the next one's proposal; an author their own and its review.

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::json;
+use crate::domain::verdict::Finding;
+
 /// Highest rating a reviewer can give.
 const TOP_RATING: f64 = 10.0;
 /// Quality stays below one, so that a score of one is never reached by praise.
@@ -21,24 +24,13 @@ pub(crate) struct Critique {
 }
 
 #[derive(Deserialize)]
-struct Structured {
+pub(crate) struct Structured {
     #[serde(default)]
-    summary: String,
+    pub(crate) summary: String,
     #[serde(default)]
-    findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     #[serde(default)]
     ratings: Vec<Rating>,
-}
-
-#[derive(Deserialize)]
-struct Finding {
-    claim: String,
-    #[serde(default)]
-    location: String,
-    #[serde(default)]
-    evidence: String,
-    #[serde(default)]
-    severity: String,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +41,7 @@ struct Rating {
 impl Critique {
     /// Reads an answer; prose is taken as it is.
     pub(crate) fn read(answer: &Arc<str>) -> Self {
-        match structured(answer) {
+        match json::object::<Structured>(answer) {
             Some(parsed) => Self { text: parsed.for_author().into(), quality: parsed.quality(), broken: false },
             None => {
                 let begins = answer.trim_start();
@@ -58,22 +50,6 @@ impl Critique {
             }
         }
     }
-}
-
-/// The object itself, also inside a code fence.
-fn structured(answer: &str) -> Option<Structured> {
-    let trimmed = answer.trim();
-    let body = match trimmed.strip_prefix("```") {
-        Some(fenced) => {
-            let after_info = fenced.split_once('\n').map_or(fenced, |(_, rest)| rest);
-            after_info.rsplit_once("```").map_or(after_info, |(inside, _)| inside).trim()
-        }
-        None => trimmed,
-    };
-    if !body.starts_with('{') {
-        return None;
-    }
-    serde_json::from_str(body).ok()
 }
 
 impl Structured {

@@ -20,7 +20,7 @@ pub(super) async fn load(world: &World, running: &Running) -> Result<Loaded, Jou
     let record = fold(&events);
     let prompts = match &record {
         Some(record) if record.plan.prompts_hash != *world.prompts.hash() => {
-            adopted(journal, &record.plan).await?.unwrap_or_else(|| world.prompts.clone())
+            adopted(journal, &record.plan, &world.prompts).await?.unwrap_or_else(|| world.prompts.clone())
         }
         _ => world.prompts.clone(),
     };
@@ -46,11 +46,14 @@ pub(super) fn fold(events: &[Recorded]) -> Option<Record> {
     Some(Record::fold(plan.clone(), first.event.at, rest))
 }
 
-/// The templates that a plan began with, when they are not today's.
-async fn adopted(journal: &dyn Journal, plan: &Plan) -> Result<Option<Arc<Prompts>>, JournalError> {
+/// The templates that a plan began with, when they are not today's; today's for those that there were not then.
+async fn adopted(journal: &dyn Journal, plan: &Plan, today: &Prompts) -> Result<Option<Arc<Prompts>>, JournalError> {
     let events = journal.stream(&StreamId::prompts(&plan.prompts_hash), 0, 1).await?;
     Ok(events.into_iter().find_map(|recorded| match recorded.event.event {
-        Event::PromptsAdopted { sources, .. } => Prompts::compile(sources.into_iter().collect()).ok().map(Arc::new),
+        Event::PromptsAdopted { sources, .. } => {
+            let all = today.sources().into_iter().chain(sources).collect();
+            Prompts::compile(all).ok().map(Arc::new)
+        }
         _ => None,
     }))
 }

@@ -1,8 +1,8 @@
 //! One actor per running task: propose → critique → revise → score, decided by what is durable.
 //!
 //! ```text
-//!  begun ─▶ propose-0 ─▶ critique-1 ─▶ revise-1 ─▶ … ─▶ score ─▶ verdict ─▶ ended
-//!              │             │            │               ▲
+//!  begun ─▶ propose-0 ─▶ critique-1 ─▶ revise-1 ─▶ … ─▶ score ─▶ select ─▶ verdict ─▶ ended
+//!              │             │            │               ▲  └── no architect ──▲
 //!              │             └────────────┴── time up ────┤     Cancel at any place ─▶ cancelled
 //!              └── nobody proposed ─▶ failed              └── one proposal, no review wanted, budget spent
 //! ```
@@ -11,22 +11,26 @@
 //! next actor folds the events ([`record`]) and asks only the seats whose answers are not among them.
 
 mod actor;
-mod ask;
+pub(crate) mod ask;
 mod closing;
-mod critique;
+pub(crate) mod critique;
+mod election;
+pub(crate) mod json;
+mod judging;
 mod load;
 mod message;
 mod pen;
 pub(crate) mod prompt;
 mod ranking;
-mod record;
+pub(crate) mod record;
+mod scoring;
 mod show;
 mod state;
 #[cfg(test)]
 mod state_tests;
-mod step;
+pub(crate) mod step;
 #[cfg(test)]
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod turns_tests;
 

@@ -14,7 +14,8 @@ use crate::domain::id::{CallId, Role, Stage};
 use crate::domain::task::{TaskSpec, hex};
 
 /// The templates there must be.
-pub const TEMPLATES: [&str; 6] = ["critique.md", "persona.md", "propose.md", "revise.md", "seat.md", "shared.md"];
+pub const TEMPLATES: [&str; 7] =
+    ["critique.md", "persona.md", "propose.md", "revise.md", "seat.md", "select.md", "shared.md"];
 
 /// A template that is missing, does not compile or does not render.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,7 @@ impl Prompts {
                 let all = context!(seat_line => &seat_line, nonce => "n", proposal => "p", critique => "c");
                 self.render(name, all)?;
             }
+            self.select("n", vec![Candidate { letter: 'A', text: "t".into(), evidence: "e".into() }])?;
         }
         Ok(())
     }
@@ -124,12 +126,31 @@ impl Prompts {
         let seat_line = self.seat_line(role, seat)?;
         let name = match stage {
             Stage::Propose => return self.render("propose.md", context!(seat_line)),
+            // A ballot has no seat: see `select`.
             Stage::Critique | Stage::Score | Stage::Select => "critique.md",
             Stage::Revise => "revise.md",
         };
         let (proposal, critique) = (Value::from(texts.proposal), Value::from(texts.critique));
         self.render(name, context!(seat_line, nonce, proposal, critique))
     }
+
+    /// The user message of one ballot.
+    pub(crate) fn select(&self, nonce: &str, candidates: Vec<Candidate>) -> Result<String, PromptError> {
+        let shown = candidates.into_iter().map(|candidate| {
+            let Candidate { letter, text, evidence } = candidate;
+            context!(letter => letter.to_string(), text, evidence)
+        });
+        let candidates: Vec<Value> = shown.collect();
+        self.render("select.md", context!(nonce, candidates))
+    }
+}
+
+/// A candidate as a ballot shows it.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) letter: char,
+    pub(crate) text: Arc<str>,
+    pub(crate) evidence: String,
 }
 
 fn wrong(name: &str, source: minijinja::Error) -> PromptError {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::critique::Critique;
+use crate::architect;
 use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{AgentId, CallId, Stage, Timestamp, Wave};
-use crate::domain::verdict::{MissingSeat, Outcome, Proposal, StopReason, Verdict, WaveTime};
+use crate::domain::verdict::{MissingSeat, Outcome, Proposal, Scored, StopReason, Verdict, WaveTime};
 
 /// Asks of one seat in one wave: a second one when the first answer was cut off or broke its form.
 const MOST_ASKS: u8 = 2;
@@ -43,7 +44,7 @@ pub(super) struct SeatRecord {
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum End {
+pub(crate) enum End {
     Verdict(Arc<Verdict>),
     Failed { class: Class, message: Arc<str> },
     Cancelled { reason: Arc<str> },
@@ -54,44 +55,53 @@ pub(super) enum End {
 pub(super) enum Next {
     Wave(Wave),
     Score(StopReason),
+    /// The architect has voted.
+    Conclude,
     /// Nobody proposed anything.
     Nothing,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Record {
-    pub(super) plan: Arc<Plan>,
+pub(crate) struct Record {
+    pub(crate) plan: Arc<Plan>,
     pub(super) seats: Vec<SeatRecord>,
     pub(super) wave: Wave,
+    /// One for each seat, or for each ballot while the architect chooses.
     pub(super) slots: Vec<Slot>,
+    /// The evidence that the architect chooses by.
+    pub(super) scored: Option<Arc<Scored>>,
+    /// What the architect answered, by ballot.
+    pub(super) ballots: [Option<Arc<str>>; architect::BALLOTS],
     pub(super) missing: Vec<MissingSeat>,
     pub(super) waves: Vec<WaveTime>,
-    pub(super) calls: u32,
+    pub(crate) calls: u32,
     pub(super) attempts: u32,
     /// HTTP requests beyond one for each seat and wave.
     extra: u32,
     /// How many of those each seat may spend in the current wave.
-    allowance: u32,
+    pub(super) allowance: u32,
     pub(super) usage: Usage,
     /// Some answer was scripted.
     simulated: bool,
     /// Time at work, without the time between a crash and its resume.
     pub(super) running: Duration,
     pub(super) wave_started_at: Timestamp,
-    pub(super) last_at: Timestamp,
-    pub(super) end: Option<End>,
+    pub(crate) last_at: Timestamp,
+    pub(crate) end: Option<End>,
     finished: u32,
 }
 
 impl Record {
     /// A run that just began: everybody is asked for a proposal.
-    pub(super) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
         let seats = plan.seats.len();
         let mut record = Self {
             plan,
             seats: vec![SeatRecord::default(); seats],
             wave: Wave { stage: Stage::Propose, round: 0 },
             slots: vec![Slot::Open { ask: 1, kept: None }; seats],
+            scored: None,
+            ballots: Default::default(),
             missing: Vec::new(),
             waves: Vec::new(),
             calls: 0,
@@ -122,6 +132,7 @@ impl Record {
             Event::CallAnswered { call, answer } => self.answered(call, answer, at),
             Event::CallFailed { call, failure } => self.failed(call, failure, at),
             Event::WaveClosed { wave, missing } if *wave == self.wave => self.closed(missing, at),
+            Event::ProposalsScored(scored) => self.stand_for_election(scored.clone()),
             Event::VerdictReached(verdict) => self.end = Some(End::Verdict(verdict.clone())),
             Event::DeliberationFailed { class, message, .. } => {
                 self.end = Some(End::Failed { class: *class, message: message.clone() });
@@ -140,7 +151,9 @@ impl Record {
         let Some(seat) = self.open_seat(call) else { return };
         let critique = self.critique(answer);
         let broken = self.plan.structured && critique.as_ref().is_some_and(|critique| critique.broken);
-        let again = call.ask < MOST_ASKS && (answer.finish == Finish::Length || broken);
+        // The architect costs two calls, never more: a ballot that is cut off is spoiled.
+        let votes = self.wave.stage == Stage::Select;
+        let again = !votes && call.ask < MOST_ASKS && (answer.finish == Finish::Length || broken);
         if again && self.may_spend(call, answer.attempts) {
             self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(answer.clone()) };
             return;
@@ -169,10 +182,9 @@ impl Record {
                         self.take_kept(seat, &answer, at);
                         continue;
                     }
-                    let agent = &self.plan.seats[seat].agent;
-                    if let Some(named) = missing.iter().find(|missing| missing.agent == *agent) {
-                        self.missing.push(named.clone());
-                    }
+                    let (agent, wave) = (self.asked(seat), self.wave_of(seat));
+                    let named = missing.iter().find(|missing| missing.agent == agent && missing.wave == wave);
+                    self.missing.extend(named.cloned());
                 }
                 settled => self.slots[seat] = settled,
             }
@@ -180,15 +192,18 @@ impl Record {
     }
 
     fn miss(&mut self, seat: usize, class: Class, reason: &Arc<str>) {
-        let agent = self.plan.seats[seat].agent.clone();
-        self.missing.push(MissingSeat { agent, wave: self.wave, class, reason: reason.clone() });
+        let (agent, wave) = (self.asked(seat), self.wave_of(seat));
+        self.missing.push(MissingSeat { agent, wave, class, reason: reason.clone() });
     }
 
     /// The seat whose answer this is, if it is still awaited.
-    pub(super) fn open_seat(&self, call: &CallId) -> Option<usize> {
-        let seat = self.plan.seats.iter().position(|seat| seat.agent == call.agent)?;
-        let awaited = matches!(self.slots[seat], Slot::Open { ask, .. } if ask == call.ask);
-        (awaited && call.wave == self.wave).then_some(seat)
+    pub(crate) fn open_seat(&self, call: &CallId) -> Option<usize> {
+        let slot = match self.wave.stage {
+            Stage::Select => usize::from(call.wave.round).checked_sub(1)?,
+            _ => self.plan.seats.iter().position(|seat| seat.agent == call.agent)?,
+        };
+        let awaited = matches!(self.slots.get(slot)?, Slot::Open { ask, .. } if *ask == call.ask);
+        (awaited && call.wave == self.wave_of(slot) && call.agent == self.asked(slot)).then_some(slot)
     }
 
     /// What an answer says as a review, in a wave of reviews.
@@ -204,6 +219,10 @@ impl Record {
     /// The answer counts: as a text of its author, or as a review of the next one in the ring.
     fn take(&mut self, seat: usize, answer: &Answer, critique: Option<Critique>, at: Timestamp) {
         self.slots[seat] = Slot::Done;
+        if self.wave.stage == Stage::Select {
+            self.ballots[seat] = Some(answer.text.clone());
+            return;
+        }
         if let Some(critique) = critique {
             if let Some(reviewed) = self.reviewed_by(seat) {
                 self.seats[reviewed].review = Some((self.wave.round, critique));
@@ -220,7 +239,7 @@ impl Record {
     }
 
     /// The ring runs over seats that have a proposal, in seat order.
-    pub(super) fn reviewed_by(&self, seat: usize) -> Option<usize> {
+    pub(crate) fn reviewed_by(&self, seat: usize) -> Option<usize> {
         let ring: Vec<usize> = (0..self.seats.len()).filter(|&seat| !self.seats[seat].texts.is_empty()).collect();
         let place = ring.iter().position(|&other| other == seat)?;
         Some(ring[(place + 1) % ring.len()])
@@ -238,8 +257,8 @@ impl Record {
     pub(super) fn open_calls(&self) -> Vec<CallId> {
         let call = |(seat, slot): (usize, &Slot)| match slot {
             Slot::Open { ask, .. } => {
-                let (run, agent) = (self.plan.run.clone(), self.plan.seats[seat].agent.clone());
-                Some(CallId { run, wave: self.wave, agent, ask: *ask })
+                let (run, agent) = (self.plan.run.clone(), self.asked(seat));
+                Some(CallId { run, wave: self.wave_of(seat), agent, ask: *ask })
             }
             Slot::Out | Slot::Done | Slot::Missing => None,
         };
@@ -248,8 +267,9 @@ impl Record {
 
     /// Three times the calls of a run in which nothing goes wrong, retries of all levels together: what is left of the
     /// two thirds that are for trouble, shared by the seats of the current wave.
-    fn allowance_now(&self) -> u32 {
-        let nominal = self.plan.seats.len() as u32 * (1 + 2 * u32::from(self.plan.rounds));
+    pub(super) fn allowance_now(&self) -> u32 {
+        let votes = if self.plan.architect.is_some() { architect::BALLOTS as u32 } else { 0 };
+        let nominal = self.plan.seats.len() as u32 * (1 + 2 * u32::from(self.plan.rounds)) + votes;
         (2 * nominal).saturating_sub(self.extra) / self.open_seats().count().max(1) as u32
     }
 
@@ -267,12 +287,15 @@ impl Record {
         (1 + self.allowance).saturating_sub(earlier + spent)
     }
 
-    fn budget_spent(&self) -> bool {
+    pub(super) fn budget_spent(&self) -> bool {
         self.plan.spec.budget_tokens.is_some_and(|budget| self.usage.total() >= budget)
     }
 
     /// What follows the settled wave.
     pub(super) fn next(&self) -> Next {
+        if self.scored.is_some() {
+            return Next::Conclude;
+        }
         let proposals = self.seats.iter().filter(|seat| !seat.texts.is_empty()).count();
         if proposals == 0 {
             return Next::Nothing;
@@ -297,15 +320,19 @@ impl Record {
 
     /// Opens the next wave. Nobody revises without a review of this round.
     fn enter(&mut self, wave: Wave) {
-        self.waves = self.wave_times();
-        self.wave = wave;
-        self.wave_started_at = self.last_at;
+        self.begin_wave(wave);
         for (slot, seat) in self.slots.iter_mut().zip(&self.seats) {
             let takes_part = !seat.texts.is_empty()
                 && (wave.stage != Stage::Revise || seat.review.as_ref().is_some_and(|(round, _)| *round == wave.round));
             *slot = if takes_part { Slot::Open { ask: 1, kept: None } } else { Slot::Out };
         }
         self.allowance = self.allowance_now();
+    }
+
+    pub(super) fn begin_wave(&mut self, wave: Wave) {
+        self.waves = self.wave_times();
+        self.wave = wave;
+        self.wave_started_at = self.last_at;
     }
 
     /// How long each wave took, the current one up to its last event.
@@ -337,25 +364,27 @@ impl Record {
         events: impl Iterator<Item = (&'a Event, Timestamp)>,
     ) -> Self {
         let mut record = Self::new(plan, at);
-        for (event, at) in events {
-            record.apply(event, at);
-            if record.end.is_none() && record.is_settled() {
-                record.advance();
-            }
-        }
+        events.for_each(|(event, at)| record.take_in(event, at));
         record
     }
 
-    /// All proposals as they stand, by seat.
-    pub(super) fn proposal(&self, seat: usize) -> Option<Proposal> {
+    /// Applies an event, and goes on to the next wave when it was the last of the current one.
+    pub(crate) fn take_in(&mut self, event: &Event, at: Timestamp) {
+        self.apply(event, at);
+        if self.end.is_none() && self.is_settled() {
+            self.advance();
+        }
+    }
+
+    /// A seat's proposal as it stands; `kept` names the text that counts, if it is not the last.
+    pub(super) fn proposal(&self, seat: usize, kept: Option<u32>) -> Option<Proposal> {
         let record = &self.seats[seat];
-        let (text, revisions) = record.texts.split_last()?;
-        Some(Proposal {
-            agent: self.plan.seats[seat].agent.clone(),
-            text: text.clone(),
-            revisions: revisions.to_vec(),
-            created_at: record.proposed_at,
-        })
+        let last = record.texts.len().checked_sub(1)?;
+        let counts = kept.and_then(|text| usize::try_from(text).ok()).map_or(last, |text| text.min(last));
+        let mut revisions = record.texts.clone();
+        let text = revisions.remove(counts);
+        let agent = self.plan.seats[seat].agent.clone();
+        Some(Proposal { agent, text, revisions, created_at: record.proposed_at })
     }
 
     pub(super) fn seat_of(&self, agent: &AgentId) -> Option<usize> {
@@ -363,12 +392,12 @@ impl Record {
     }
 
     /// What clients see of a run that reached its verdict.
-    pub(super) fn outcome(&self) -> Option<Outcome> {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
         let Some(End::Verdict(verdict)) = &self.end else { return None };
-        let ranked = verdict.ranking.iter().filter_map(|ranked| self.seat_of(&ranked.agent));
+        let proposals = verdict.ranking.iter().map(|ranked| self.proposal(self.seat_of(&ranked.agent)?, ranked.text));
         Some(Outcome {
             verdict: verdict.clone(),
-            proposals: ranked.filter_map(|seat| self.proposal(seat)).collect(),
+            proposals: proposals.flatten().collect(),
             execution_id: self.plan.execution_id.clone(),
             simulated: self.simulated,
             clamped: self.plan.clamped,

@@ -19,7 +19,7 @@ fn phase(stage: Stage) -> Phase {
 
 /// Waves done and the settled share of the current one, of all waves and the scoring; 100 only at the end.
 fn percent(record: &Record) -> u8 {
-    let all = 2 + 2 * u32::from(record.plan.rounds);
+    let all = 2 + 2 * u32::from(record.plan.rounds) + u32::from(record.plan.architect.is_some());
     let done = record.waves.len() as u32;
     let part = record.slots.iter().filter(|slot| !matches!(slot, Slot::Out)).count().max(1) as u32;
     let settled = part.saturating_sub(record.open_seats().count() as u32);
@@ -36,7 +36,7 @@ fn update(record: &Record, at: Timestamp, phase: Phase, step: Happened) -> Updat
 pub(super) fn wave(record: &Record) -> Update {
     let open = record.open_seats().count();
     let wave = record.wave;
-    let asked = Happened::Asked { wave, agents: open, of: record.plan.seats.len() };
+    let asked = Happened::Asked { wave, agents: open, of: record.slots.len() };
     update(record, record.last_at, phase(wave.stage), asked)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn outcome_of(record: &Record, new: &NewEvent) -> Option<Update> {
 }
 
 fn partial(record: &Record, agent: &AgentId) -> Option<Arc<Partial>> {
-    let proposal = record.proposal(record.seat_of(agent)?)?;
+    let proposal = record.proposal(record.seat_of(agent)?, None)?;
     Some(Arc::new(Partial { proposal, ranked: None }))
 }
 
@@ -80,7 +80,7 @@ pub(super) fn failed(record: &Record, why: &str) -> Update {
 pub(super) fn results(record: &Record) -> Vec<Update> {
     let Some(End::Verdict(verdict)) = &record.end else { return Vec::new() };
     let ranked = verdict.ranking.iter().rev().filter_map(|ranked| {
-        let proposal = record.proposal(record.seat_of(&ranked.agent)?)?;
+        let proposal = record.proposal(record.seat_of(&ranked.agent)?, ranked.text)?;
         let (phase, percent) = if ranked.rank == 1 { (Phase::Complete, 100) } else { (Phase::Selecting, 99) };
         let step = Happened::Ranked { agent: ranked.agent.clone(), rank: ranked.rank };
         let shown = update(record, record.last_at, phase, step);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{End, Next, Record};
+use super::scoring::Scoring;
+use super::show;
 use super::step::{Ask, Effect, Input, Timer};
-use super::{ranking, show};
 use crate::domain::answer::{Answer, Class, Failure};
-use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
 use crate::domain::id::{CallId, Stage, Timestamp};
 use crate::domain::verdict::{MissingSeat, StopReason};
@@ -22,21 +22,19 @@ const MOST_ATTEMPTS: u32 = 4;
 /// How often a seat is asked again whose agent was restarting or full, and the first wait, which doubles.
 const MOST_REPEATS: u32 = 5;
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
-/// Checks have what is left of the deadline, and at least this.
-const LEAST_CHECKS: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct State {
-    record: Record,
+    pub(super) record: Record,
     /// Events that are not durable yet.
     pending: usize,
     /// The last of them is a decision: inputs wait for it.
     deciding: bool,
     waiting: VecDeque<Input>,
     /// Why waves end now, whatever is left to do.
-    out_of_time: bool,
-    /// The texts are with the checks; what the verdict will say of the stop.
-    scoring: Option<StopReason>,
+    pub(super) out_of_time: bool,
+    /// The texts are with the checks.
+    pub(super) scoring: Option<Scoring>,
     repeats: BTreeMap<CallId, Repeats>,
     /// Calls of the current wave whose outcome is on its way to the journal, or there.
     noted: BTreeSet<CallId>,
@@ -117,7 +115,7 @@ impl State {
             Input::Resume => self.resume(effects),
             Input::Answered { call, answer } => self.answered(call, answer, effects),
             Input::Failed { call, failure } => self.failed(call, failure, effects),
-            Input::Appended { events } => self.appended(events, effects),
+            Input::Appended { events } => self.appended(now, events, effects),
             Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
             Input::WaveTimeUp { .. } => {}
             Input::TimeUp => {
@@ -138,7 +136,7 @@ impl State {
         effects.push(Effect::Note(event));
     }
 
-    fn decide(&mut self, event: Event, task: Option<Event>, effects: &mut Vec<Effect>) {
+    pub(super) fn decide(&mut self, event: Event, task: Option<Event>, effects: &mut Vec<Effect>) {
         self.pending += 1;
         self.deciding = true;
         effects.push(Effect::Decide { event, task: task.map(Box::new) });
@@ -189,7 +187,7 @@ impl State {
         self.enter_wave(effects);
     }
 
-    fn appended(&mut self, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
+    fn appended(&mut self, now: Timestamp, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
         self.pending -= events.len();
         if self.pending == 0 {
             self.deciding = false;
@@ -207,7 +205,7 @@ impl State {
             }
         }
         if self.record.end.is_none() && self.pending == 0 && self.scoring.is_none() && self.record.is_settled() {
-            self.advance(effects);
+            self.advance(now, effects);
         }
     }
 
@@ -219,6 +217,10 @@ impl State {
                     effects.push(Effect::Show(shown));
                 }
                 self.ask_again(call, effects);
+            }
+            Event::ProposalsScored(_) => {
+                self.scoring = None;
+                self.enter_wave(effects);
             }
             Event::VerdictReached(_) => {
                 effects.extend(show::results(&self.record).into_iter().map(Effect::Show));
@@ -256,7 +258,7 @@ impl State {
         self.decide(Event::DeliberationResumed {}, None, effects);
     }
 
-    fn advance(&mut self, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let next = match self.record.next() {
             Next::Wave(_) | Next::Score(_) if self.out_of_time => Next::Score(StopReason::Deadline),
             Next::Wave(_) => self.record.advance(),
@@ -265,6 +267,7 @@ impl State {
         match next {
             Next::Wave(_) => self.enter_wave(effects),
             Next::Score(stop) => self.score(stop, effects),
+            Next::Conclude => self.conclude(now, effects),
             Next::Nothing => self.fail(effects),
         }
     }
@@ -291,53 +294,24 @@ impl State {
         if self.scoring.is_some() {
             return;
         }
-        let wave = self.record.wave;
         let reason: Arc<str> = match self.out_of_time {
             true => "no answer before the deadline".into(),
             false => "no answer within the time of its stage".into(),
         };
         let open = self.record.open_seats().map(|seat| MissingSeat {
-            agent: self.record.plan.seats[seat].agent.clone(),
-            wave,
+            agent: self.record.asked(seat),
+            wave: self.record.wave_of(seat),
             class: Class::TimedOut,
             reason: reason.clone(),
         });
         let missing: Vec<_> = open.collect();
         effects.push(Effect::Withdraw);
+        let wave = self.record.wave;
         self.decide(Event::WaveClosed { wave, missing }, None, effects);
     }
 
-    fn score(&mut self, stop: StopReason, effects: &mut Vec<Effect>) {
-        self.scoring = Some(stop);
-        effects.push(Effect::Show(show::scoring(&self.record)));
-        let texts = self.record.seats.iter().filter_map(|seat| seat.texts.last().cloned());
-        let left = self.record.plan.deadline.saturating_sub(self.record.running);
-        effects.push(Effect::Check { texts: texts.collect(), within: left.max(LEAST_CHECKS) });
-    }
-
-    /// Checks that do not end have not run: the verdict says so.
-    fn checks_late(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let why = "the checks did not end in time".into();
-        let texts = self.record.seats.iter().filter(|seat| !seat.texts.is_empty());
-        let reports = texts.map(|_| CheckReport::not_run(&why)).collect();
-        self.checked(now, reports, effects);
-    }
-
-    fn checked(&mut self, now: Timestamp, reports: Vec<CheckReport>, effects: &mut Vec<Effect>) {
-        let Some(stop) = self.scoring else { return };
-        let reports = reports.into_iter().map(Arc::new).collect();
-        let verdict = ranking::verdict(&self.record, reports, stop, now);
-        let Some(winner) = verdict.winner() else { return self.fail(effects) };
-        let task = Event::TaskCompleted {
-            run: self.record.plan.run.run,
-            winner: winner.agent.clone(),
-            duration: verdict.duration,
-        };
-        self.decide(Event::VerdictReached(Arc::new(verdict)), Some(task), effects);
-    }
-
     /// No model ever answered: the causes are the message, never a made-up text.
-    fn fail(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn fail(&mut self, effects: &mut Vec<Effect>) {
         let missing = self.record.missing.clone();
         let class = if self.out_of_time { Class::TimedOut } else { worst(&missing) };
         let causes: Vec<_> = missing.iter().map(|seat| format!("{}: {}", seat.agent, seat.reason)).collect();
@@ -377,12 +351,13 @@ fn worst(missing: &[MissingSeat]) -> Class {
 impl Record {
     /// Waves from the current one to the last, itself included.
     fn waves_left(&self) -> u32 {
-        let all = 1 + 2 * u32::from(self.plan.rounds);
+        let all = 1 + 2 * u32::from(self.plan.rounds) + u32::from(self.plan.architect.is_some());
         let round = u32::from(self.wave.round);
         let done = match self.wave.stage {
             Stage::Propose => 0,
             Stage::Critique => 2 * round - 1,
-            Stage::Revise | Stage::Score | Stage::Select => 2 * round,
+            Stage::Revise | Stage::Score => 2 * round,
+            Stage::Select => all - 1,
         };
         all.saturating_sub(done).max(1)
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::step::{Input, Timer};
-use super::table::{Table, answer, call_of, failure, plan, usual};
+use super::table::{Table, answer, call_of, chosen_by_architect, failure, plan, usual};
 use crate::domain::answer::{Answer, Class, Finish, SCRIPTED_MODEL, SIMULATOR_MODEL};
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{Stage, Wave};
-use crate::domain::verdict::StopReason;
+use crate::domain::verdict::{Selector, StopReason};
 use crate::error::SystemError;
 
 const PROPOSE: Wave = Wave { stage: Stage::Propose, round: 0 };
@@ -274,4 +274,99 @@ fn a_resume_asks_exactly_who_is_missing_and_ends_with_one_final() {
         table.finish();
         assert_eq!((&table.outcome().verdict.ranking, table.finals.len()), (ranking, 1), "after {length} events");
     }
+}
+
+#[test]
+fn the_architect_costs_two_calls_in_one_wave_after_the_evidence_is_durable() {
+    let mut table = Table::begun(chosen_by_architect(plan(3, 0)));
+    table.wave();
+    table.check();
+    assert!(table.asks.is_empty(), "nobody votes before the evidence is on disk");
+    table.acknowledge_all();
+    let votes: Vec<_> = table.asks.iter().map(|ask| ask.call.to_string()).collect();
+    assert_eq!(votes, ["t/1/select-1/agent-architect-001", "t/1/select-2/agent-architect-001"]);
+    table.finish();
+    let outcome = table.outcome();
+    assert_eq!(outcome.verdict.calls, 5);
+    assert_eq!(
+        outcome.verdict.selection.by,
+        Selector::Score,
+        "the first place of both ballots is not the same candidate"
+    );
+    assert_eq!(outcome.verdict.selection.ballots.len(), 2);
+}
+
+#[test]
+fn a_ballot_that_was_answered_is_not_asked_again_after_a_crash() {
+    let mut table = Table::begun(chosen_by_architect(plan(3, 0)));
+    table.wave();
+    table.check();
+    table.acknowledge_all();
+    table.reply(|ask| Ok(usual(&ask.call)));
+    table.acknowledge_all();
+    let mut resumed = Table::resumed(&table.log, Duration::from_secs(5));
+    resumed.acknowledge_all();
+    let votes: Vec<_> = resumed.asks.iter().map(|ask| ask.call.to_string()).collect();
+    assert_eq!(votes, ["t/1/select-2/agent-architect-001"]);
+    assert!(resumed.texts.is_none(), "the evidence is not gathered twice");
+    resumed.finish();
+    assert_eq!(resumed.outcome().verdict.calls, 5);
+}
+
+#[test]
+fn an_architect_who_does_not_vote_in_time_leaves_the_choice_to_the_score() {
+    let mut table = Table::begun(chosen_by_architect(plan(3, 0)));
+    table.wave();
+    table.check();
+    table.acknowledge_all();
+    table.take(Input::TimeUp);
+    table.acknowledge_all();
+    let outcome = table.outcome();
+    assert_eq!(outcome.verdict.selection.by, Selector::Score);
+    assert_eq!(&*outcome.verdict.selection.why, "ballot 1 does not count: no answer before the deadline");
+    assert_eq!(outcome.verdict.missing.len(), 2);
+}
+
+#[test]
+fn a_cut_off_ballot_is_not_asked_for_again() {
+    let mut table = Table::begun(chosen_by_architect(plan(2, 0)));
+    table.wave();
+    table.check();
+    table.acknowledge_all();
+    for _ in 0..2 {
+        table.reply(|ask| Ok(Answer { finish: Finish::Length, ..usual(&ask.call) }));
+    }
+    table.acknowledge_all();
+    assert_eq!(table.outcome().verdict.calls, 4);
+}
+
+#[test]
+fn one_sound_proposal_needs_no_architect() {
+    let mut table = Table::begun(chosen_by_architect(plan(2, 0)));
+    table.reply(|_| Ok(answer("FORBIDDEN")));
+    table.reply(|_| Ok(answer("fine")));
+    table.acknowledge_all();
+    table.finish();
+    let outcome = table.outcome();
+    assert_eq!(outcome.verdict.calls, 2);
+    assert_eq!(&*outcome.verdict.selection.why, "only one proposal failed no check");
+}
+
+#[test]
+fn a_revision_that_breaks_a_check_gives_way_to_its_original_and_both_are_shown() {
+    let mut table = Table::begun(plan(2, 1));
+    table.wave();
+    table.wave();
+    table.reply(|_| Ok(answer("FORBIDDEN")));
+    table.reply(|ask| Ok(usual(&ask.call)));
+    table.acknowledge_all();
+    table.check();
+    assert_eq!(table.texts.as_ref().map(Vec::len), Some(1), "the original of the one that failed");
+    table.finish();
+    let outcome = table.outcome();
+    let kept = outcome.proposals.iter().find(|proposal| proposal.agent.as_str().ends_with("001")).unwrap();
+    assert_eq!((&*kept.text, &*kept.revisions), ("propose of 1 in 0", &["FORBIDDEN".into()][..]));
+    let ranked = outcome.verdict.ranking.iter().find(|ranked| ranked.agent == kept.agent).unwrap();
+    assert_eq!((ranked.text, ranked.dropped.len()), (Some(0), 1));
+    assert!(ranked.dropped[0].checks.any_failed() && !ranked.checks.any_failed());
 }

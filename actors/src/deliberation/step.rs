@@ -82,6 +82,7 @@ pub(crate) enum Effect {
 /// One call to make; the actor renders its prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
+    /// The seat, or the ballot while the architect chooses; from 0.
     pub(crate) seat: usize,
     pub(crate) call: CallId,
     pub(crate) most_attempts: u32,

@@ -12,11 +12,11 @@ use crate::domain::check::{CheckOutcome, CheckReport};
 use crate::domain::council::{Capabilities, Endpoint, Sampling, Seat};
 use crate::domain::event::{Event, NewEvent, Plan};
 use crate::domain::id::{AgentId, CallId, EventId, Role, RunId, Stage, TaskId, Timestamp};
-use crate::domain::task::TaskDraft;
+use crate::domain::task::{TaskDraft, TaskSpec};
 use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
 
-pub(super) fn plan(seats: usize, rounds: u8) -> Plan {
+pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
     let role = Role::parse("role", "DEV").unwrap();
     let seat = |ordinal| Seat {
         agent: AgentId::of_council(&role, ordinal),
@@ -31,6 +31,7 @@ pub(super) fn plan(seats: usize, rounds: u8) -> Plan {
         run: RunId { task: TaskId::parse("task_id", "t").unwrap(), run: 1 },
         spec: Arc::new(draft.check().unwrap()),
         seats: (1..=seats).map(seat).collect(),
+        architect: None,
         rounds,
         clamped: false,
         prefix: "brief".into(),
@@ -44,7 +45,14 @@ pub(super) fn plan(seats: usize, rounds: u8) -> Plan {
     }
 }
 
-pub(super) fn answer(text: &str) -> Answer {
+/// The same, for a task whose winner an architect chooses.
+pub(crate) fn chosen_by_architect(plan: Plan) -> Plan {
+    let architect = Seat { agent: AgentId::of_council(&Role::architect(), 1), ..plan.seats[0].clone() };
+    let spec = TaskSpec { architect: true, ..(*plan.spec).clone() };
+    Plan { architect: Some(architect), spec: Arc::new(spec), ..plan }
+}
+
+pub(crate) fn answer(text: &str) -> Answer {
     Answer {
         text: text.into(),
         reasoning: None,
@@ -57,33 +65,34 @@ pub(super) fn answer(text: &str) -> Answer {
 }
 
 /// What every call is answered with when nothing goes wrong: texts differ by seat, ratings by reviewer.
-pub(super) fn usual(call: &CallId) -> Answer {
+pub(crate) fn usual(call: &CallId) -> Answer {
     let digit = call.agent.as_str().bytes().last().unwrap_or(b'0') - b'0';
     match call.wave.stage {
         Stage::Critique => answer(&format!(r#"{{"summary":"s","ratings":[{{"rating":{digit}}}]}}"#)),
+        Stage::Select => answer(r#"{"ranking":[{"candidate":"A","reason":"the first place"}]}"#),
         stage => answer(&format!("{stage} of {digit} in {}", call.wave.round)),
     }
 }
 
 /// One run on the table.
-pub(super) struct Table {
-    pub(super) state: State,
-    pub(super) now: Timestamp,
+pub(crate) struct Table {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
     /// Durable events of the run.
-    pub(super) log: Vec<NewEvent>,
+    pub(crate) log: Vec<NewEvent>,
     /// Handed to the journal and not durable; the last of a decision carries the task's event.
-    pub(super) pending: VecDeque<(Vec<NewEvent>, Option<Event>)>,
+    pub(crate) pending: VecDeque<(Vec<NewEvent>, Option<Event>)>,
     /// Asked and not answered.
-    pub(super) asks: VecDeque<Ask>,
-    pub(super) asked: Vec<Ask>,
+    pub(crate) asks: VecDeque<Ask>,
+    pub(crate) asked: Vec<Ask>,
     /// HTTP requests made for them, known to the run or not.
-    pub(super) requests: u32,
-    pub(super) repeats: VecDeque<CallId>,
-    pub(super) texts: Option<Vec<Arc<str>>>,
-    pub(super) timers: Vec<(Timer, Duration)>,
-    pub(super) withdrawn: u32,
-    pub(super) finals: Vec<Event>,
-    pub(super) ending: Option<Result<Arc<Outcome>, SystemError>>,
+    pub(crate) requests: u32,
+    pub(crate) repeats: VecDeque<CallId>,
+    pub(crate) texts: Option<Vec<Arc<str>>>,
+    pub(crate) timers: Vec<(Timer, Duration)>,
+    pub(crate) withdrawn: u32,
+    pub(crate) finals: Vec<Event>,
+    pub(crate) ending: Option<Result<Arc<Outcome>, SystemError>>,
     ids: u64,
 }
 
@@ -108,7 +117,7 @@ impl Table {
         }
     }
 
-    pub(super) fn begin(plan: Plan) -> Self {
+    pub(crate) fn begin(plan: Plan) -> Self {
         let now = Timestamp(1_000);
         let mut table = Self::at(State::begin(Arc::new(plan), now), Vec::new(), now);
         table.take(Input::Begin);
@@ -116,14 +125,14 @@ impl Table {
     }
 
     /// Begun, and its first event is durable.
-    pub(super) fn begun(plan: Plan) -> Self {
+    pub(crate) fn begun(plan: Plan) -> Self {
         let mut table = Self::begin(plan);
         table.acknowledge();
         table
     }
 
     /// As after a crash that left these events.
-    pub(super) fn resumed(log: &[NewEvent], downtime: Duration) -> Self {
+    pub(crate) fn resumed(log: &[NewEvent], downtime: Duration) -> Self {
         let last = log.last().unwrap().at;
         let now = Timestamp(last.0 + downtime.as_millis() as u64);
         let mut table = Self::at(State::with(fold(log)), log.to_vec(), now);
@@ -131,11 +140,11 @@ impl Table {
         table
     }
 
-    pub(super) fn pass(&mut self, millis: u64) {
+    pub(crate) fn pass(&mut self, millis: u64) {
         self.now.0 += millis;
     }
 
-    pub(super) fn take(&mut self, input: Input) {
+    pub(crate) fn take(&mut self, input: Input) {
         for effect in self.state.step(self.now, input) {
             match effect {
                 Effect::Note(event) => {
@@ -173,21 +182,21 @@ impl Table {
     }
 
     /// The oldest batch is durable.
-    pub(super) fn acknowledge(&mut self) {
+    pub(crate) fn acknowledge(&mut self) {
         let Some((events, task)) = self.pending.pop_front() else { return };
         self.log.extend(events.clone());
         self.finals.extend(task);
         self.take(Input::Appended { events });
     }
 
-    pub(super) fn acknowledge_all(&mut self) {
+    pub(crate) fn acknowledge_all(&mut self) {
         while !self.pending.is_empty() {
             self.acknowledge();
         }
     }
 
     /// The oldest ask is answered like this.
-    pub(super) fn reply(&mut self, reply: impl FnOnce(&Ask) -> Result<Answer, Failure>) {
+    pub(crate) fn reply(&mut self, reply: impl FnOnce(&Ask) -> Result<Answer, Failure>) {
         let Some(ask) = self.asks.pop_front() else { return };
         let reply = reply(&ask);
         self.requests += reply.as_ref().map_or_else(|failure| failure.attempts, |answer| answer.attempts);
@@ -198,13 +207,13 @@ impl Table {
         });
     }
 
-    pub(super) fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         let Some(texts) = self.texts.take() else { return };
         self.take(Input::Checked { reports: texts.iter().map(|text| report(text)).collect() });
     }
 
     /// All that is asked now is answered as usual, and durable.
-    pub(super) fn wave(&mut self) {
+    pub(crate) fn wave(&mut self) {
         let asked = self.asks.len();
         for _ in 0..asked {
             self.reply(|ask| Ok(usual(&ask.call)));
@@ -213,7 +222,7 @@ impl Table {
     }
 
     /// Goes on as usual to the end.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for _ in 0..1_000 {
             if self.ending.is_some() {
                 return;
@@ -229,22 +238,22 @@ impl Table {
         panic!("the run stands still: {:?}", self.state);
     }
 
-    pub(super) fn outcome(&self) -> Arc<Outcome> {
+    pub(crate) fn outcome(&self) -> Arc<Outcome> {
         self.ending.clone().unwrap().unwrap()
     }
 
-    pub(super) fn kinds(&self) -> Vec<&'static str> {
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
         self.log.iter().map(|new| new.event.kind()).collect()
     }
 }
 
-pub(super) fn fold(log: &[NewEvent]) -> Record {
+pub(crate) fn fold(log: &[NewEvent]) -> Record {
     let Event::DeliberationStarted(plan) = &log[0].event else { panic!("it begins with its start") };
     Record::fold(plan.clone(), log[0].at, log[1..].iter().map(|new| (&new.event, new.at)))
 }
 
 /// Fails what contains `FORBIDDEN`.
-pub(super) fn report(text: &str) -> CheckReport {
+pub(crate) fn report(text: &str) -> CheckReport {
     let policy = match text.contains("FORBIDDEN") {
         true => CheckOutcome::Failed { findings: vec!["forbidden".into()] },
         false => CheckOutcome::Passed,
@@ -252,12 +261,12 @@ pub(super) fn report(text: &str) -> CheckReport {
     CheckReport { policy, ..CheckReport::not_run(&"simulated".into()) }
 }
 
-pub(super) fn failure(class: Class) -> Failure {
+pub(crate) fn failure(class: Class) -> Failure {
     Failure { attempts: 1, ..Failure::new(class, "as told") }
 }
 
 /// The call whose outcome an event is.
-pub(super) fn call_of(event: &Event) -> Option<String> {
+pub(crate) fn call_of(event: &Event) -> Option<String> {
     match event {
         Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => Some(call.to_string()),
         _ => None,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::step::Input;
-use super::table::{Table, answer, call_of, failure, fold, plan, usual};
+use super::table::{Table, answer, call_of, chosen_by_architect, failure, fold, plan, usual};
 use crate::domain::answer::{Answer, Class, Finish};
+use crate::domain::event::Plan;
 
 /// One thing that happens to a run; the numbers choose among what is possible.
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +85,19 @@ fn crash(table: &mut Table) {
     }
 }
 
+/// An architect may choose in the end.
+fn plan_with(seats: usize, rounds: u8, architect: bool) -> Plan {
+    if architect { chosen_by_architect(plan(seats, rounds)) } else { plan(seats, rounds) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_fold_is_the_record_and_there_is_one_final(
-        seats in 1usize..5, rounds in 0u8..3, turns in turns(),
+        seats in 1usize..5, rounds in 0u8..3, architect in any::<bool>(), turns in turns(),
     ) {
-        let mut table = Table::begun(plan(seats, rounds));
+        let mut table = Table::begun(plan_with(seats, rounds, architect));
         let mut out_of_time = false;
         for turn in turns {
             let before: BTreeSet<_> = table.log.iter().filter_map(|new| call_of(&new.event)).collect();
@@ -113,14 +119,14 @@ proptest! {
 
     #[test]
     fn all_requests_together_are_at_most_three_times_the_nominal_calls(
-        seats in 1usize..5, rounds in 0u8..3, turns in turns(),
+        seats in 1usize..5, rounds in 0u8..3, architect in any::<bool>(), turns in turns(),
     ) {
-        let mut table = Table::begun(plan(seats, rounds));
+        let mut table = Table::begun(plan_with(seats, rounds, architect));
         for turn in turns.into_iter().filter(|turn| !matches!(turn, Turn::Crash)) {
             play(&mut table, turn);
         }
         table.finish();
-        let nominal = seats as u32 * (1 + 2 * u32::from(rounds));
+        let nominal = seats as u32 * (1 + 2 * u32::from(rounds)) + if architect { 2 } else { 0 };
         prop_assert!(table.requests <= 3 * nominal, "{} for {nominal}", table.requests);
     }
 }

@@ -55,13 +55,21 @@ impl CheckReport {
         Self { policy: outcome(), lint: outcome(), dry_run: outcome(), additional: BTreeMap::new() }
     }
 
-    fn outcomes(&self) -> impl Iterator<Item = &CheckOutcome> {
-        [&self.policy, &self.lint, &self.dry_run].into_iter().chain(self.additional.values())
+    /// Every check by its name, in the order in which they are shown.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &CheckOutcome)> {
+        let fixed = [("policy", &self.policy), ("lint", &self.lint), ("dry_run", &self.dry_run)];
+        fixed.into_iter().chain(self.additional.iter().map(|(name, outcome)| (name.as_str(), outcome)))
     }
 
     /// Whether some check ran and failed.
     #[must_use]
     pub fn any_failed(&self) -> bool {
-        self.outcomes().any(CheckOutcome::failed)
+        self.named().any(|(_, outcome)| outcome.failed())
+    }
+
+    /// The checks that failed here and passed there: what a change has broken.
+    pub fn broken_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a str> {
+        let passed = |name: &str| earlier.named().any(|(other, outcome)| other == name && outcome.passed());
+        self.named().filter(move |(name, outcome)| outcome.failed() && passed(name)).map(|(name, _)| name)
     }
 }

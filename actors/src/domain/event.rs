@@ -12,7 +12,7 @@ use super::answer::{Answer, Class, Failure, millis};
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
 use super::task::TaskSpec;
-use super::verdict::{MissingSeat, Verdict};
+use super::verdict::{MissingSeat, Scored, Verdict};
 
 /// Everything later prompts and a resume need: a resume uses only this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Plan {
     pub spec: Arc<TaskSpec>,
     /// In seat order; the ring runs over it.
     pub seats: Vec<Seat>,
+    /// Who chooses among the best; `None` = the score does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architect: Option<Seat>,
     /// Review rounds to hold; 0 = none.
     pub rounds: u8,
     /// `num_agents` asked for more than there are.
@@ -110,6 +113,8 @@ events! {
     CallFailed { call: CallId, failure: Failure }
     /// A wave was closed before all its seats had answered.
     WaveClosed { wave: Wave, missing: Vec<MissingSeat> }
+    /// All proposals are checked and ranked by score; the architect chooses next.
+    ProposalsScored(Arc<Scored>)
     /// `deliberation/…`, last.
     VerdictReached(Arc<Verdict>)
     /// `deliberation/…`, last: no verdict, and why.
@@ -167,6 +172,7 @@ impl Event {
                 plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>()
             }
             Self::VerdictReached(verdict) => verdict.ranking.len() * 512,
+            Self::ProposalsScored(scored) => scored.ranking.len() * 512,
             _ => 0,
         };
         texts + texts / 8 + 512

@@ -38,6 +38,27 @@ impl StopReason {
     }
 }
 
+/// What a reviewer found, in the reviewer's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub claim: String,
+    #[serde(default)]
+    pub location: String,
+    #[serde(default)]
+    pub evidence: String,
+    /// `blocker`, `major`, `minor` or `nit` for those who keep to the form.
+    #[serde(default)]
+    pub severity: String,
+}
+
+impl Finding {
+    /// Whether it speaks against the proposal as a whole.
+    #[must_use]
+    pub fn is_serious(&self) -> bool {
+        matches!(self.severity.as_str(), "blocker" | "major")
+    }
+}
+
 /// A seat that did not answer in one wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingSeat {
@@ -47,18 +68,98 @@ pub struct MissingSeat {
     pub reason: Arc<str>,
 }
 
+/// A revision that was not kept: it failed checks that the text before it had passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Which of the seat's texts, counted from 0.
+    pub text: u32,
+    pub checks: Arc<CheckReport>,
+}
+
 /// One proposal's place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranked {
     pub agent: AgentId,
     /// From 1.
     pub rank: u32,
+    /// Which of the seat's texts counts, from 0; `None` = the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Dropped>,
     /// 0.5 · (no failed check) + 0.5 · quality, below 1.
     pub score: f64,
     /// The reviewers' mean rating, 0 ≤ quality < 1; `None` = nobody rated it (counts as one half).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<f64>,
     pub checks: Arc<CheckReport>,
+}
+
+/// Who chose the winner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    #[default]
+    Score,
+    Architect,
+}
+
+impl Selector {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Score => "score",
+            Self::Architect => "architect",
+        }
+    }
+}
+
+/// One vote of the architect over candidates without names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// In the order in which they were shown, as A, B, C.
+    pub shown: Vec<AgentId>,
+    /// Best first; empty when it does not count.
+    #[serde(default)]
+    pub ranking: Vec<AgentId>,
+    /// In the architect's words, beside the ranking's entries.
+    #[serde(default)]
+    pub reasons: Vec<Arc<str>>,
+    /// Why it does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spoiled: Option<Arc<str>>,
+}
+
+/// How the winner was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    pub by: Selector,
+    /// In one sentence.
+    pub why: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architect: Option<AgentId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ballots: Vec<Ballot>,
+}
+
+impl Selection {
+    #[must_use]
+    pub fn by_score(why: impl Into<Arc<str>>) -> Self {
+        Self { why: why.into(), ..Self::default() }
+    }
+
+    /// Verdicts of the first version say nothing of it: the score decided.
+    fn is_unsaid(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The evidence as it stands before an architect chooses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scored {
+    /// By score, best first.
+    pub ranking: Vec<Ranked>,
+    pub stop: StopReason,
 }
 
 /// How long each wave took.
@@ -75,6 +176,8 @@ pub struct Verdict {
     /// Best first; the first one's author is the winner.
     pub ranking: Vec<Ranked>,
     pub stop: StopReason,
+    #[serde(default, skip_serializing_if = "Selection::is_unsaid")]
+    pub selection: Selection,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingSeat>,
     /// Finished model calls, and HTTP requests spent on them and on failed ones.
@@ -94,12 +197,13 @@ impl Verdict {
     }
 }
 
-/// One author's texts: the last is what was judged.
+/// One author's texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     pub agent: AgentId,
+    /// What was judged.
     pub text: Arc<str>,
-    /// Earlier texts, oldest first.
+    /// The author's other texts, oldest first: the earlier ones, and revisions that were not kept.
     pub revisions: Vec<Arc<str>>,
     pub created_at: Timestamp,
 }

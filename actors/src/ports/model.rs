@@ -15,6 +15,8 @@ pub enum AnswerForm {
     Text,
     /// Structured findings; the adapter may send `response_format`.
     Critique,
+    /// A ranking of candidates; likewise.
+    Ballot,
 }
 
 /// One call, complete: the same call has the same bytes whenever it is made.

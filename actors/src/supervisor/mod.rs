@@ -1,9 +1,10 @@
 //! Who restarts whom.
 //!
 //! ```text
-//!  Root ─ Councils ─ RoleSupervisor(role) ─┬─ Council              restart: reads its stream again
-//!                                          ├─ Agent(seat)…         restart: its calls are asked again
-//!                                          └─ Deliberations ─ Deliberation(task)…  restart: folds its stream
+//!  Root ─┬─ Architect                                             restart: holds no state
+//!        └─ Councils ─ RoleSupervisor(role) ─┬─ Council              restart: reads its stream again
+//!                                            ├─ Agent(seat)…         restart: its calls are asked again
+//!                                            └─ Deliberations ─ Deliberation(task)…  restart: folds its stream
 //! ```
 //!
 //! A supervisor holds a policy table and no business code. What dies too often is parked with an event and a reason

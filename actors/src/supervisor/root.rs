@@ -1,4 +1,4 @@
-//! The root: keeps the councils' supervisor alive, or says that the process must end.
+//! The root: keeps the councils' supervisor and the architect alive, or says that the process must end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::children::{Child, exit_of, later};
 use super::councils::{self, Councils, Message as CouncilsMessage};
 use super::policy::{Policy, Verdict};
+use crate::architect::{self, Architect};
 use crate::census::Presence;
 use crate::council;
 use crate::domain::council::Council;
@@ -39,8 +40,9 @@ pub(crate) enum Message {
         role: Role,
         reply: oneshot::Sender<Result<(), SystemError>>,
     },
-    /// From its own timer.
+    /// From its own timers.
     Restart,
+    RestartArchitect,
     Tick,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Live {
     world: Arc<World>,
     councils: Option<ActorRef<CouncilsMessage>>,
     child: Child,
+    /// When it died too often it stays away: the score decides meanwhile, and the tree says so.
+    architect: Child,
     _presence: Presence,
 }
 
@@ -59,8 +63,10 @@ impl Actor for Root {
     async fn pre_start(&self, myself: ActorRef<Message>, world: Arc<World>) -> Result<Live, ActorProcessingErr> {
         drop(myself.send_interval(world.settings.ping_every, || Message::Tick));
         let child = Child::standing(&world, "councils".to_owned(), "root".to_owned());
+        let architect = Child::standing(&world, "architect".to_owned(), "root".to_owned());
         let _presence = world.census.enter();
-        let mut live = Live { world, councils: None, child, _presence };
+        let mut live = Live { world, councils: None, child, architect, _presence };
+        live.spawn_architect(&myself).await?;
         live.spawn(&myself).await?;
         Ok(live)
     }
@@ -81,6 +87,7 @@ impl Actor for Root {
                 None => drop(reply.send(Err(restarting()))),
             },
             Message::Restart => live.spawn(&myself).await?,
+            Message::RestartArchitect => live.spawn_architect(&myself).await?,
             Message::Tick => live.tick(),
         }
         Ok(())
@@ -93,6 +100,13 @@ impl Actor for Root {
         live: &mut Live,
     ) -> Result<(), ActorProcessingErr> {
         let Some((id, reason)) = exit_of(event) else { return Ok(()) };
+        if live.architect.is(id) {
+            live.world.registry.put_architect(None);
+            if let Verdict::RestartAfter(wait) = live.architect.died(&live.world, &POLICY, &reason) {
+                later(&myself, wait, || Message::RestartArchitect);
+            }
+            return Ok(());
+        }
         if !live.child.is(id) {
             return Ok(());
         }
@@ -124,7 +138,19 @@ impl Live {
         Ok(())
     }
 
+    async fn spawn_architect(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let heartbeat = self.architect.heartbeat.clone();
+        let arguments = architect::Arguments { world: self.world.clone(), heartbeat };
+        let (actor, _) = Actor::spawn_linked(None, Architect, arguments, myself.get_cell()).await?;
+        self.architect.lives(&self.world, actor.get_cell());
+        self.world.registry.put_architect(Some(actor));
+        Ok(())
+    }
+
     fn tick(&mut self) {
+        if let Some(beat) = self.architect.next_beat(&self.world) {
+            self.world.registry.ping_architect(beat);
+        }
         if let (Some(beat), Some(councils)) = (self.child.next_beat(&self.world), &self.councils) {
             drop(councils.cast(CouncilsMessage::Ping { beat }));
         }

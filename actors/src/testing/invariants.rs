@@ -3,7 +3,8 @@
 //! - every admitted task ends in exactly one final event per run;
 //! - events of one stream are in order, without gaps, and nothing follows an end;
 //! - no verdict without a proposal, and none that ranks who proposed nothing;
-//! - no call has two outcomes.
+//! - no call has two outcomes;
+//! - what failed a check never outranks what did not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,6 +121,9 @@ impl Ledger {
                 let stranger = verdict.ranking.iter().find(|ranked| !run.proposed.contains(&ranked.agent));
                 if verdict.ranking.is_empty() || stranger.is_some() {
                     return Err("a verdict without a proposal".to_owned());
+                }
+                if !verdict.ranking.is_sorted_by_key(|ranked| ranked.checks.any_failed()) {
+                    return Err("a failed check outranks evidence".to_owned());
                 }
             }
             Event::DeliberationFailed { .. } | Event::DeliberationCancelled { .. } => run.ended = true,

@@ -8,7 +8,7 @@ mod random;
 mod scenario;
 
 pub use journal::{JournalFaults, MemoryJournal, PowerCut};
-pub use model::{FakeModel, Reaction};
+pub use model::{FakeModel, Reaction, candidates};
 pub use ports::{FakeChecks, FakeClock, FakeIds};
 pub use random::Random;
 pub use scenario::{Scenario, Stage, draft, embedded_prompts, spec};

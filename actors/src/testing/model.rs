@@ -78,8 +78,18 @@ impl FakeModel {
                 )
                 .into()
             }
+            Stage::Select => Self::ballot(call, |a, b| a.cmp(b)),
             stage => format!("{stage} of {} in round {}", call.id.agent, call.id.wave.round).into(),
         }
+    }
+
+    /// A ballot that ranks the candidates by their texts in this order.
+    #[must_use]
+    pub fn ballot(call: &ModelCall, order: impl Fn(&str, &str) -> std::cmp::Ordering) -> Arc<str> {
+        let mut shown = candidates(&call.ask);
+        shown.sort_by(|(_, a), (_, b)| order(a, b));
+        let entry = |(letter, _): &(char, &str)| format!(r#"{{"candidate":"{letter}","reason":"its text"}}"#);
+        format!(r#"{{"ranking":[{}]}}"#, shown.iter().map(entry).collect::<Vec<_>>().join(",")).into()
     }
 
     /// Critiques come as prose: nothing is asked again for its form.
@@ -185,4 +195,18 @@ impl Model for FakeModel {
     fn structured(&self, form: AnswerForm) -> bool {
         self.structured && form == AnswerForm::Critique
     }
+}
+
+/// The candidates of a ballot's prompt, as they are shown: letter and text. Only lines with the code word of the first
+/// one count, as for anybody who keeps to the prompt.
+#[must_use]
+pub fn candidates(ask: &str) -> Vec<(char, &str)> {
+    let Some((_, nonce)) = ask.lines().find_map(|line| line.strip_prefix("<<<CANDIDATE ")?.split_once(' ')) else {
+        return Vec::new();
+    };
+    let body = |letter: char| {
+        let (_, rest) = ask.split_once(&format!("\n<<<CANDIDATE {letter} {nonce}\n"))?;
+        rest.split_once(&format!("\n>>>CANDIDATE {letter} {nonce}\n")).map(|(text, _)| (letter, text))
+    };
+    ('A'..='Z').map_while(body).collect()
 }

@@ -26,6 +26,7 @@ pub fn embedded_prompts() -> BTreeMap<Arc<str>, Arc<str>> {
         include_str!("../../../config/prompts/propose.md"),
         include_str!("../../../config/prompts/revise.md"),
         include_str!("../../../config/prompts/seat.md"),
+        include_str!("../../../config/prompts/select.md"),
         include_str!("../../../config/prompts/shared.md"),
     ];
     TEMPLATES.into_iter().map(Arc::from).zip(texts.into_iter().map(Arc::from)).collect()

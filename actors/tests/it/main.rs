@@ -10,5 +10,6 @@ mod happy_path;
 mod power;
 mod pressure;
 mod restarts;
+mod selection;
 mod simulation;
 mod story;

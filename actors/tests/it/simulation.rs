@@ -93,7 +93,7 @@ impl Life {
             settings.calls_per_agent = 3;
         });
         let checks = Arc::new(SimulatedChecks(Random::new(seed ^ 0x6368)));
-        let stage = scenario.checks(checks).council("DEV", 3).council("QA", 2).start().await;
+        let stage = scenario.checks(checks).council("DEV", 3).council("QA", 2).council("ARCHITECT", 1).start().await;
         let (ledger, clients, known, waiting) = Default::default();
         Self { stage, random: Random::new(seed ^ 0x6c69), ledger, seen: 0, clients, known, waiting }
     }
@@ -135,6 +135,7 @@ impl Life {
             role: ROLES[self.random.below(2) as usize].into(),
             rounds: self.random.below(3) as i32,
             num_agents: self.random.below(4) as i32,
+            orchestrate: self.random.chance(50),
             ..draft(&format!("work {number}"))
         }
     }

@@ -15,7 +15,9 @@ use moothall_actors::domain::council::{Capabilities, Council, Endpoint, Sampling
 use moothall_actors::domain::event::{Event, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
 use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
-use moothall_actors::domain::verdict::{MissingSeat, Ranked, StopReason, Verdict, WaveTime};
+use moothall_actors::domain::verdict::{
+    Ballot, Dropped, MissingSeat, Ranked, Scored, Selection, Selector, StopReason, Verdict, WaveTime,
+};
 use moothall_actors::ports::{Batch, Journal};
 use serde_json::value::RawValue;
 
@@ -80,6 +82,7 @@ fn plan() -> Event {
         run: RunId { task, run: 2 },
         spec,
         seats: seats(),
+        architect: None,
         rounds: 2,
         clamped: true,
         prefix: "the shared part".into(),
@@ -134,6 +137,8 @@ fn verdict() -> Event {
     let ranked = |name, rank, score, quality, checks: CheckReport| Ranked {
         agent: agent(name),
         rank,
+        text: None,
+        dropped: vec![],
         score,
         quality,
         checks: Arc::new(checks),
@@ -144,6 +149,7 @@ fn verdict() -> Event {
             ranked("agent-dev-002", 2, 0.25, None, failed),
         ],
         stop: StopReason::Deadline,
+        selection: Selection::default(),
         missing: missing(),
         calls: 9,
         attempts: 12,
@@ -151,6 +157,38 @@ fn verdict() -> Event {
         waves: vec![WaveTime { wave: wave(Stage::Propose, 0), duration: Duration::from_millis(17) }],
         duration: Duration::from_millis(4_321),
     }))
+}
+
+/// A revision was dropped, and an architect chose.
+fn selected() -> [Event; 3] {
+    let (Event::DeliberationStarted(plan), Event::VerdictReached(verdict)) = (plan(), verdict()) else {
+        unreachable!()
+    };
+    let architect = Seat { agent: agent("agent-architect-001"), ..seats().remove(0) };
+    let plan = Plan { architect: Some(architect.clone()), ..(*plan).clone() };
+    let dropped = Dropped { text: 1, checks: verdict.ranking[1].checks.clone() };
+    let ranked = Ranked { text: Some(0), dropped: vec![dropped], ..verdict.ranking[0].clone() };
+    let ranking = vec![ranked, verdict.ranking[1].clone()];
+    let scored = Scored { ranking: ranking.clone(), stop: StopReason::Complete };
+    let valid = Ballot {
+        shown: vec![agent("agent-dev-001"), agent("agent-dev-002")],
+        ranking: vec![agent("agent-dev-001"), agent("agent-dev-002")],
+        reasons: vec!["it handles 45m".into(), "".into()],
+        spoiled: None,
+    };
+    let spoiled = Ballot { ranking: vec![], reasons: vec![], spoiled: Some("it ranks nobody".into()), ..valid.clone() };
+    let selection = Selection {
+        by: Selector::Architect,
+        why: "it handles 45m".into(),
+        architect: Some(architect.agent),
+        ballots: vec![valid, spoiled],
+    };
+    let verdict = Verdict { ranking, selection, ..(*verdict).clone() };
+    [
+        Event::DeliberationStarted(Arc::new(plan)),
+        Event::ProposalsScored(Arc::new(scored)),
+        Event::VerdictReached(Arc::new(verdict)),
+    ]
 }
 
 fn missing() -> Vec<MissingSeat> {
@@ -202,7 +240,7 @@ fn values() -> Vec<Event> {
         sources: vec![("propose".into(), "{{ brief }}\n".into()), ("critique".into(), "".into())],
     };
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
-    tasks.into_iter().chain(deliberation).chain(councils()).chain([prompts]).collect()
+    tasks.into_iter().chain(deliberation).chain(councils()).chain([prompts]).chain(selected()).collect()
 }
 
 #[derive(serde::Deserialize)]

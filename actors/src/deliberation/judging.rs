@@ -1,0 +1,94 @@
+//! From the last texts to the verdict: checks, keep-best, the ranking, and who chooses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::Record;
+use super::scoring::Scoring;
+use super::state::State;
+use super::step::Effect;
+use super::{ranking, show};
+use crate::architect;
+use crate::domain::check::CheckReport;
+use crate::domain::event::Event;
+use crate::domain::id::Timestamp;
+use crate::domain::verdict::{Ranked, Scored, Selection, StopReason};
+
+/// Checks have what is left of the deadline, and at least this.
+const LEAST_CHECKS: Duration = Duration::from_secs(5);
+
+impl State {
+    pub(super) fn score(&mut self, stop: StopReason, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Show(show::scoring(&self.record)));
+        let scoring = self.scoring.insert(Scoring::new(&self.record, stop));
+        effects.push(check(&self.record, scoring));
+    }
+
+    /// Checks that do not end have not run: the verdict says so.
+    pub(super) fn checks_late(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(scoring) = &mut self.scoring else { return };
+        scoring.give_up(&"the checks did not end in time".into());
+        self.judge(now, effects);
+    }
+
+    pub(super) fn checked(&mut self, now: Timestamp, reports: Vec<CheckReport>, effects: &mut Vec<Effect>) {
+        let Some(scoring) = &mut self.scoring else { return };
+        if scoring.take(reports) {
+            effects.push(check(&self.record, scoring));
+            return;
+        }
+        self.judge(now, effects);
+    }
+
+    /// All evidence is there: the architect chooses, or the score does.
+    fn judge(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(scoring) = &self.scoring else { return };
+        let (ranking, stop) = (ranking::ranking(&self.record, scoring.kept()), scoring.stop);
+        match self.unasked(&ranking) {
+            None => self.decide(Event::ProposalsScored(Arc::new(Scored { ranking, stop })), None, effects),
+            Some(why) => self.reach(now, ranking, Selection::by_score(why), stop, effects),
+        }
+    }
+
+    /// Why the architect is not asked; `None` = it is.
+    fn unasked(&self, ranking: &[Ranked]) -> Option<&'static str> {
+        match &self.record.plan {
+            plan if !plan.spec.architect => Some("the task asked for no architect"),
+            plan if plan.architect.is_none() => Some("no agent of an ARCHITECT council was ready to choose"),
+            _ if self.out_of_time => Some("no time was left for the architect"),
+            _ if self.record.budget_spent() => Some("no tokens were left for the architect"),
+            _ => architect::no_choice(ranking),
+        }
+    }
+
+    /// The votes are counted.
+    pub(super) fn conclude(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let (Some(scored), Some(seat)) = (self.record.scored.clone(), &self.record.plan.architect) else { return };
+        let (salt, votes) = (self.record.plan.salt, self.record.votes());
+        let (ranking, selection) = architect::decide(scored.ranking.clone(), salt, seat.agent.clone(), &votes);
+        self.reach(now, ranking, selection, scored.stop, effects);
+    }
+
+    fn reach(
+        &mut self,
+        now: Timestamp,
+        ranking: Vec<Ranked>,
+        selection: Selection,
+        stop: StopReason,
+        effects: &mut Vec<Effect>,
+    ) {
+        let verdict = ranking::verdict(&self.record, ranking, selection, stop, now);
+        let Some(winner) = verdict.winner() else { return self.fail(effects) };
+        let task = Event::TaskCompleted {
+            run: self.record.plan.run.run,
+            winner: winner.agent.clone(),
+            duration: verdict.duration,
+        };
+        self.decide(Event::VerdictReached(Arc::new(verdict)), Some(task), effects);
+    }
+}
+
+fn check(record: &Record, scoring: &Scoring) -> Effect {
+    let left = record.plan.deadline.saturating_sub(record.running);
+    Effect::Check { texts: scoring.texts(record), within: left.max(LEAST_CHECKS) }
+}

@@ -25,7 +25,8 @@ bench: ## Measure: the actor system alone, then the daemon against the floor, th
 
 soak: setup ## The long tests: many kills, many seeds, real servers
 	@scripts/soak-deps
-	cargo nextest run --locked --workspace --all-features --profile soak
+	MOOTHALL_ARTIFACT_CHANGES=10000 MOOTHALL_ARTIFACT_NOISE=3000 \
+		cargo nextest run --locked --workspace --all-features --profile soak
 
 deny: ## Licences, bans and advisories (needs cargo-deny and its database)
 	cargo deny --locked --all-features check

@@ -7,6 +7,7 @@
 mod admission;
 mod agent;
 mod architect;
+pub mod artifact;
 mod attached;
 mod budget;
 mod census;

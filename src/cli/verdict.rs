@@ -25,8 +25,12 @@ impl Verdict<'_> {
             self.results.iter().map(|result| self.row(result)).collect(),
         )?;
         for result in &self.results {
-            for violation in result.checks.iter().flat_map(violations) {
-                output.line(&format!("  {}: {violation}", author(result)))?;
+            for (check, finding) in result.checks.iter().flat_map(findings) {
+                output.line(&format!("  {}: {check} failed: {finding}", author(result)))?;
+            }
+            if self.tags.contains_key(&format!("dropped_revisions.{}", author(result))) {
+                let kept = "a revision broke what the text before it had right, so that text counts";
+                output.line(&format!("  {}: {kept}", author(result)))?;
             }
         }
         output.line("")?;
@@ -88,36 +92,74 @@ fn content(result: &DeliberationResult) -> &str {
     result.proposal.as_ref().map_or("", |proposal| proposal.content.as_str())
 }
 
-/// Each check in one word; what did not run is not called passed.
+/// What failed, else what passed; what did not run is not called passed.
 fn checks(suite: &CheckSuite) -> String {
-    let word = |passed: bool, message: &str| match passed {
-        true => "passed",
-        false if message.starts_with("not run") => "not run",
-        false => "failed",
-    };
-    let policy = suite.policy.as_ref().map_or("not run", |policy| word(policy.passed, &policy.message));
-    if policy == "passed" && suite.all_passed { policy.to_owned() } else { format!("{policy} (policy)") }
+    let all: Vec<_> = named(suite).collect();
+    let of =
+        |wanted: Word| all.iter().filter(|(_, word, _)| *word == wanted).map(|(name, ..)| *name).collect::<Vec<_>>();
+    let (failed, passed) = (of(Word::Failed), of(Word::Passed));
+    match (failed.is_empty(), passed.is_empty()) {
+        (false, _) => format!("failed {}", failed.join(", ")),
+        (true, false) => format!("passed {}", passed.join(", ")),
+        (true, true) => "not run".to_owned(),
+    }
 }
 
-fn violations(suite: &CheckSuite) -> impl Iterator<Item = &String> {
-    suite.policy.iter().flat_map(|policy| &policy.violations)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Passed,
+    Failed,
+    NotRun,
+}
+
+/// Every check with its outcome and what it found.
+fn named(suite: &CheckSuite) -> impl Iterator<Item = (&str, Word, Vec<&str>)> {
+    let word = |passed: bool, message: &str| match passed {
+        true => Word::Passed,
+        false if message.starts_with("not run") => Word::NotRun,
+        false => Word::Failed,
+    };
+    let policy = suite.policy.iter().map(move |of| ("policy", word(of.passed, &of.message), texts(&of.violations)));
+    // The lint has no message: why it did not run stands where the errors do.
+    let lint = suite
+        .lint
+        .iter()
+        .map(move |of| ("lint", word(of.passed, of.errors.first().map_or("", String::as_str)), texts(&of.errors)));
+    let dry_run =
+        suite.dryrun.iter().map(move |of| ("dry run", word(of.passed, &of.message), vec![of.output.as_str()]));
+    let others = suite.additional_checks.iter().map(move |of| {
+        (of.check_type.as_str(), word(of.passed, &of.message), of.details.values().map(String::as_str).collect())
+    });
+    policy.chain(lint).chain(dry_run).chain(others)
+}
+
+fn texts(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+/// What the failed checks found.
+fn findings(suite: &CheckSuite) -> impl Iterator<Item = (&str, &str)> {
+    let failed = named(suite).filter(|(_, word, _)| *word == Word::Failed);
+    failed.flat_map(|(name, _, found)| found.into_iter().map(move |finding| (name, finding)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grpc::proto::fleet::orchestrator::v1::PolicyResult;
+    use crate::grpc::proto::fleet::orchestrator::v1::{LintResult, PolicyResult};
 
     #[test]
     fn a_check_that_did_not_run_is_not_called_passed() {
         let suite = |passed, message: &str| CheckSuite {
-            policy: Some(PolicyResult { passed, violations: vec![], message: message.into() }),
-            all_passed: true,
+            policy: Some(PolicyResult { passed, violations: vec!["v".into()], message: message.into() }),
+            lint: Some(LintResult { errors: vec!["not run: no code".into()], ..LintResult::default() }),
             ..CheckSuite::default()
         };
-        assert_eq!(checks(&suite(true, "passed")), "passed");
-        assert_eq!(checks(&suite(false, "not run: checks are switched off")), "not run (policy)");
-        assert_eq!(checks(&suite(false, "2 findings")), "failed (policy)");
+        assert_eq!(checks(&suite(true, "passed")), "passed policy");
+        assert_eq!(checks(&suite(false, "not run: checks are switched off")), "not run");
+        let failing = suite(false, "1 finding");
+        assert_eq!(checks(&failing), "failed policy");
+        assert_eq!(findings(&failing).collect::<Vec<_>>(), [("policy", "v")]);
     }
 
     #[test]

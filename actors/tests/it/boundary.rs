@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "async-trait",
     "dashmap",
     "minijinja",
@@ -11,6 +11,7 @@ const ALLOWED: [&str; 11] = [
     "serde",
     "serde_json",
     "sha2",
+    "similar",
     "thiserror",
     "tokio",
     "tracing",

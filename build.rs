@@ -3,13 +3,14 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "proto/fleet/orchestrator/v1/orchestrator.proto",
     "proto/orchestrator/v1/orchestrator.proto",
     "proto/moothall/v1/tasks.proto",
     "proto/moothall/v1/journal.proto",
     "proto/moothall/v1/councils.proto",
     "proto/moothall/v1/verdict.proto",
+    "proto/moothall/v1/runner.proto",
 ];
 
 /// Messages that the older package numbers alike: one Rust type serves both, so that nothing is mapped twice. A test

@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod http;
 mod listen;
 pub mod process;
+pub mod runner;
 pub mod sim;
 pub mod store;
 pub mod telemetry;

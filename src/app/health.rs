@@ -1,4 +1,4 @@
-//! How the daemon's parts are: the journal, what the system finds amiss, and the model servers.
+//! How the daemon's parts are: the journal, what the system finds amiss, model servers and runners.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use moothall_actors::System;
 use tokio::sync::watch;
 
 use crate::http::{Components, Health, probe};
+use crate::runner::RunnerModel;
 use crate::store::SqliteJournal;
 use crate::vllm::{BreakerState, VllmModel};
 
@@ -46,7 +47,7 @@ pub(super) fn watch_models(model: Arc<VllmModel>) -> Unreachable {
 pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
-    model: Arc<VllmModel>,
+    (model, runners): (Arc<VllmModel>, Arc<RunnerModel>),
     unreachable: Unreachable,
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
@@ -61,6 +62,20 @@ pub(super) fn components(
             (open, _) => Health::Degraded(format!("{open} of {} model servers fail", replicas.len()).into()),
         };
         components.insert("model".to_owned(), health);
+        components.extend(of_runners(&runners).map(|health| ("runners".to_owned(), health)));
         components
+    }
+}
+
+/// The runners that fail again and again. They count only while any is in use: `None` = none is.
+fn of_runners(runners: &RunnerModel) -> Option<Health> {
+    let states = runners.states();
+    let open = states.iter().filter(|runner| runner.breaker == BreakerState::Open);
+    let failing: Vec<_> =
+        open.map(|runner| format!("{}: {}", runner.url, runner.last_failure.as_deref().unwrap_or("fails"))).collect();
+    match (states.is_empty(), failing.is_empty()) {
+        (true, _) => None,
+        (_, true) => Some(Health::Healthy),
+        _ => Some(Health::Degraded(failing.join("; ").into())),
     }
 }

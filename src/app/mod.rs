@@ -30,6 +30,7 @@ use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::http::{Readiness, Stage};
 use crate::listen::listen;
+use crate::runner::RunnerModel;
 use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
@@ -119,8 +120,9 @@ pub async fn run(
 
     let journal = Arc::new(StoredJournal::open(&config.store).await?);
     let model = Arc::new(VllmModel::new(config.model.clone())?);
+    let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
     let ports = Ports {
-        model: Arc::new(Models::new(model.clone())),
+        model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
         clock: Arc::new(SystemClock),
@@ -131,7 +133,7 @@ pub async fn run(
     councils::make_default(&system, &config).await?;
 
     let unreachable = health::watch_models(model.clone());
-    readiness.observe(health::components(system.clone(), journal.store(), model, unreachable));
+    readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
     let settings = settings::grpc(&config);
     let serving =
         grpc::serve(grpc_listener, system.clone(), journal.clone(), readiness.clone(), settings, until(ended));

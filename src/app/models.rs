@@ -1,4 +1,4 @@
-//! Which model answers a call: servers for most, the script for agents that are only simulated.
+//! Who answers a call: model servers for most, runners for outside agents, the script for simulated ones.
 
 use std::sync::Arc;
 
@@ -7,17 +7,19 @@ use moothall_actors::domain::answer::{Answer, Failure};
 use moothall_actors::domain::council::Endpoint;
 use moothall_actors::ports::{AnswerForm, Model, ModelCall};
 
+use crate::runner::RunnerModel;
 use crate::sim::{Answers, Latency, ScriptedModel};
 use crate::vllm::VllmModel;
 
 pub(super) struct Models {
     servers: Arc<VllmModel>,
+    runners: Arc<RunnerModel>,
     script: ScriptedModel,
 }
 
 impl Models {
-    pub(super) fn new(servers: Arc<VllmModel>) -> Self {
-        Self { servers, script: ScriptedModel::new(&Answers::Prose, Latency::default()) }
+    pub(super) fn new(servers: Arc<VllmModel>, runners: Arc<RunnerModel>) -> Self {
+        Self { servers, runners, script: ScriptedModel::new(&Answers::Prose, Latency::default()) }
     }
 }
 
@@ -30,6 +32,7 @@ impl Model for Models {
     {
         match call.endpoint {
             Endpoint::Mock => self.script.complete(call),
+            Endpoint::Runner(_) => self.runners.complete(call),
             Endpoint::Pool | Endpoint::Url(_) => self.servers.complete(call),
         }
     }

@@ -1,10 +1,11 @@
 //! From the configuration to what each part wants to know.
 
 use moothall_actors::Settings;
-use moothall_actors::domain::council::Sampling;
+use moothall_actors::domain::council::{Endpoint, Sampling};
 
 use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
 use crate::grpc::{AgentSettings, GrpcSettings, ModelProfile};
+use crate::runner::RunnerSettings;
 
 pub(super) fn system(config: &Config) -> Settings {
     Settings {
@@ -19,14 +20,12 @@ pub(super) fn system(config: &Config) -> Settings {
 }
 
 pub(super) fn grpc(config: &Config) -> GrpcSettings {
-    let own = config.model.replicas.iter().filter_map(HostPattern::host_of);
-    let allowed = config.model.allowed_endpoints.iter().cloned();
     let profiles = config.profiles.iter().map(|(name, profile)| (name.clone(), model_profile(profile)));
     GrpcSettings {
         agents: AgentSettings {
             agent_type: config.agents.default_type.as_str().into(),
             allow_mock: config.agents.allow_mock,
-            allowed_endpoints: allowed.chain(own).collect(),
+            allowed_endpoints: allowed(config).collect(),
             profiles: profiles.collect(),
             default_model: config.model.model.as_str().into(),
         },
@@ -35,9 +34,35 @@ pub(super) fn grpc(config: &Config) -> GrpcSettings {
     }
 }
 
+/// Outside agents are called as patiently and as often as model servers.
+pub(super) fn runners(config: &Config) -> RunnerSettings {
+    RunnerSettings {
+        keys: config.runners.keys.clone(),
+        allowed_endpoints: allowed(config).collect(),
+        silence: config.runners.silence,
+        calls_per_runner: config.runners.calls,
+        progress_per_second: config.runners.progress_per_second,
+        timeout: config.model.timeout,
+        waiting_per_runner: config.model.waiting_per_replica,
+        retry: config.model.retry,
+        breaker: config.model.breaker,
+        temperature: config.model.temperature,
+        max_tokens: config.model.max_tokens.clone(),
+        ..RunnerSettings::default()
+    }
+}
+
+/// `agents.allowed_endpoints`, the profiles' hosts and those of the model servers.
+fn allowed(config: &Config) -> impl Iterator<Item = HostPattern> {
+    let own = config.model.replicas.iter().filter_map(HostPattern::host_of);
+    config.model.allowed_endpoints.iter().cloned().chain(own)
+}
+
 fn model_profile(profile: &ProfileConfig) -> ModelProfile {
+    let server = profile.url.as_ref().map(|url| Endpoint::Url(url.as_str().trim_end_matches('/').into()));
+    let runner = profile.runner.as_ref().map(|runner| Endpoint::Runner(runner.shown().clone()));
     ModelProfile {
-        url: profile.url.as_ref().map(|url| url.as_str().trim_end_matches('/').into()),
+        endpoint: server.or(runner).unwrap_or(Endpoint::Pool),
         model: profile.name.clone().unwrap_or_default(),
         sampling: Sampling::default(),
     }
@@ -55,6 +80,7 @@ mod tests {
         let settings = grpc(&Config::load(&sources).unwrap().config);
         let allowed = settings.agents.allowed_endpoints.to_string();
         assert_eq!(allowed, "loopback, models.example.com:443, vllm");
-        assert_eq!(settings.agents.profiles["large"].url.as_deref(), Some("https://models.example.com/v1"));
+        let endpoint = Endpoint::Url("https://models.example.com/v1".into());
+        assert_eq!(settings.agents.profiles["large"].endpoint, endpoint);
     }
 }

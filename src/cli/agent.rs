@@ -29,7 +29,7 @@ pub(crate) struct RegisterArgs {
     /// The council it joins
     #[arg(long, short)]
     role: String,
-    /// Its own OpenAI-compatible server; without it, the configured ones
+    /// Its own OpenAI-compatible server, or grpc://host:port for an outside agent; without it, the configured servers
     #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
     endpoint: String,
     /// A profile of the configuration, or a model's name

@@ -41,6 +41,7 @@ impl Exit {
     pub(crate) const INTERNAL: Self = Self(70);
     pub(crate) const EXISTS: Self = Self(73);
     pub(crate) const IO: Self = Self(74);
+    pub(crate) const REFUSED: Self = Self(77);
     pub(crate) const INTERRUPTED: Self = Self(130);
 }
 

@@ -78,7 +78,7 @@ enum Command {
     Orchestrate(work::OrchestrateArgs),
     /// Watch a task to its end; leave whenever you like
     Watch(watch::WatchArgs),
-    /// Make, list, delete and resume councils
+    /// Make, list, change, delete and resume councils
     #[command(subcommand)]
     Council(council::CouncilCommand),
     /// Let agents join and leave councils

@@ -13,12 +13,13 @@ use tracing_subscriber::EnvFilter;
 use super::host::HostPattern;
 use super::model;
 use super::raw::{
-    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawServer, RawStore,
+    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawRunners, RawServer,
+    RawStore,
 };
 use super::rule::{DAY, Rules};
 use super::section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, ProfileConfig, ServerConfig, StoreConfig,
+    LogFormat, NatsConfig, ProfileConfig, RunnersConfig, ServerConfig, StoreConfig,
 };
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
@@ -34,6 +35,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let hub = optional(&raw.hub.url, |text| rules.web("hub.url", text));
     let profiles = model::profiles(&raw.model.profiles, rules);
     let agents = agents(&raw.agents, rules);
+    let runners = runners(&raw.runners, profiles.as_ref(), rules);
     let model = model::servers(&raw.model, rules);
     let councils = councils(&raw.councils, rules);
     let deliberation = deliberation(&raw.deliberation, rules);
@@ -58,6 +60,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
         model,
         profiles: profiles?,
         agents,
+        runners: runners?,
         councils: councils?,
         deliberation: deliberation?,
         checks: checks?,
@@ -123,6 +126,18 @@ fn pattern(text: &str, rules: &mut Rules<'_>) -> Option<HostPattern> {
         Ok(pattern) => Some(pattern),
         Err(error) => rules.refuse(key, error.to_string()),
     }
+}
+
+fn runners(
+    raw: &RawRunners,
+    profiles: Option<&BTreeMap<String, ProfileConfig>>,
+    rules: &mut Rules<'_>,
+) -> Option<RunnersConfig> {
+    let calls = rules.whole("runners.calls", raw.calls, 1..=65_536);
+    let silence = rules.time_within("runners.silence_timeout", raw.silence_timeout, 0.1..=DAY);
+    let progress = rules.whole("runners.progress_per_second", raw.progress_per_second, 1..=1_000);
+    let keys = profiles?.values().filter_map(ProfileConfig::runner_key).collect();
+    Some(RunnersConfig { calls: calls?, silence: silence?, progress_per_second: progress?, keys })
 }
 
 /// The operator's own addresses are allowed too.

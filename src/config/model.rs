@@ -12,6 +12,7 @@ use super::raw::{RawModel, RawProfile};
 use super::rule::Rules;
 use super::secret::Secret;
 use super::section::ProfileConfig;
+use crate::runner::{RunnerAddress, RunnerKey, is_runner};
 use crate::vllm::{BreakerSettings, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings};
 
 /// The servers of `model.urls`; profiles and allowed hosts are other sections' matter.
@@ -136,7 +137,13 @@ fn profile(name: &str, value: &Value, rules: &mut Rules<'_>) -> Option<(String, 
         return rules.refuse(place, format!("`{name}` may hold the texts url, name and api_key, and nothing else"));
     };
     let before = rules.problems.len();
-    let url = raw.url.as_deref().map(|text| rules.web(place, text));
+    let (runners, servers): (Vec<&str>, Vec<&str>) =
+        raw.url.iter().map(String::as_str).partition(|text| is_runner(text));
+    let url = servers.first().map(|text| rules.web(place, text));
+    let runner = runners.first().map(|text| match RunnerAddress::parse(text) {
+        Ok(address) => Some(address),
+        Err(error) => rules.refuse(place, error.to_string()),
+    });
     let api_key = raw.api_key.as_deref().map(|text| key(place, text, rules));
     if raw.api_key.is_some() && raw.url.is_none() {
         rules.refuse::<()>(place, "has an api_key but no url: it would be sent nowhere");
@@ -144,21 +151,27 @@ fn profile(name: &str, value: &Value, rules: &mut Rules<'_>) -> Option<(String, 
     for problem in &mut rules.problems[before..] {
         problem.rule = format!("`{name}` {}", problem.rule);
     }
-    let profile = ProfileConfig { url: url.flatten(), name: raw.name.map(Into::into), api_key: api_key.flatten() };
+    let (url, runner) = (url.flatten(), runner.flatten());
+    let profile = ProfileConfig { url, runner, name: raw.name.map(Into::into), api_key: api_key.flatten() };
     (rules.problems.len() == before).then(|| (name.to_owned(), profile))
 }
 
 impl ProfileConfig {
-    /// The host of its server, as a pattern.
+    /// The host of its server or runner, as a pattern.
     pub(super) fn host(&self) -> Option<HostPattern> {
-        let url = self.url.as_ref()?;
+        let url = self.url.as_ref().or_else(|| self.runner.as_ref().map(RunnerAddress::url))?;
         let host = url.host_str()?.to_owned();
         Some(HostPattern::Named { host, below: false, port: url.port_or_known_default() })
     }
 
-    /// What the adapter needs: which host gets which key.
+    /// What the adapter needs: which host gets which key. A runner's key is never a model server's.
     pub(super) fn key(&self) -> Option<Profile> {
+        self.url.as_ref()?;
         let api_key = self.api_key.clone()?;
         Some(Profile { hosts: self.host()?, api_key })
+    }
+    /// The same for the adapter of outside agents.
+    pub(super) fn runner_key(&self) -> Option<RunnerKey> {
+        Some(RunnerKey { address: self.runner.clone()?, key: self.api_key.clone()? })
     }
 }

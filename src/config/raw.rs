@@ -26,6 +26,7 @@ sections! {
         hub: RawUrl,
         model: RawModel,
         agents: RawAgents,
+        runners: RawRunners,
         councils: RawCouncils,
         deliberation: RawDeliberation,
         checks: RawChecks,
@@ -68,6 +69,7 @@ sections! {
     /// One entry of `model.profiles`, with defaults for what is left out.
     RawProfile { url: Option<String>, name: Option<String>, api_key: Option<String>, }
     RawAgents { r#type: String, allow_mock: bool, allowed_endpoints: Vec<String>, max_concurrent_tasks: i64, }
+    RawRunners { calls: i64, silence_timeout: f64, progress_per_second: i64, }
     RawCouncils { init_default: bool, roles: Vec<String>, agents: i64, rounds: i64, }
     RawDeliberation { timeout: f64, prompts: String, }
     RawChecks { enabled: bool, policy: String, }

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::host::HostPattern;
 use super::secret::Secret;
+use crate::runner::{RunnerAddress, RunnerKey};
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
 
@@ -33,6 +34,7 @@ pub struct Config {
     /// By name, for councils and agents that ask for one.
     pub profiles: BTreeMap<String, ProfileConfig>,
     pub agents: AgentsConfig,
+    pub runners: RunnersConfig,
     pub councils: CouncilsConfig,
     pub deliberation: DeliberationConfig,
     pub checks: ChecksConfig,
@@ -76,8 +78,10 @@ pub struct StoreConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileConfig {
     pub url: Option<Url>,
+    /// In the place of `url`: an outside agent.
+    pub runner: Option<RunnerAddress>,
     pub name: Option<Arc<str>>,
-    /// For the host of `url` only.
+    /// For that server or runner only.
     pub api_key: Option<Secret>,
 }
 
@@ -89,6 +93,19 @@ pub struct AgentsConfig {
     /// Hosts that agents may be registered with, beside the model servers'.
     pub allowed_endpoints: Vec<HostPattern>,
     pub max_concurrent_tasks: NonZeroU32,
+}
+
+/// How outside agents are called.
+#[derive(Clone, Debug)]
+pub struct RunnersConfig {
+    /// Calls in flight at one runner.
+    pub calls: usize,
+    /// The longest pause between two signs of life.
+    pub silence: Duration,
+    /// Of one call; more are dropped.
+    pub progress_per_second: u32,
+    /// Of the profiles that are runners.
+    pub keys: Vec<RunnerKey>,
 }
 
 /// Who answers for an agent.

@@ -12,7 +12,7 @@ use moothall_actors::view::{AgentView, CouncilView};
 use tonic::Status;
 use url::Url;
 
-use super::endpoint::{AllowedHosts, ModelProfile, ModelProfiles, allowed, server_url};
+use super::endpoint::{Address, AllowedHosts, ModelProfile, ModelProfiles, address, allowed, server_url};
 use super::number::int;
 use super::proto::fleet::orchestrator::v1 as fleet;
 use super::request;
@@ -57,8 +57,8 @@ pub(super) fn draft(request: fleet::CreateCouncilRequest, settings: &AgentSettin
         ("RAY_VLLM", _) => return Err(refuse(Kind::Unimplemented, NO_EXECUTOR)),
         ("MOCK", _) if !settings.allow_mock => return Err(refuse(Kind::WrongState, NO_MOCK)),
         ("MOCK", _) => Endpoint::Mock,
-        (_, Some(url)) => allowed(&url, &settings.allowed_endpoints)?,
-        (_, None) => profile.url.clone().map_or(Endpoint::Pool, Endpoint::Url),
+        (_, Some(url)) => allowed(&Address::Server(url), &settings.allowed_endpoints)?,
+        (_, None) => profile.endpoint.clone(),
     };
     let model = custom.model.unwrap_or(named_model);
     let sampling = custom.sampling.or(&profile.sampling);
@@ -69,8 +69,6 @@ const NO_EXECUTOR: &str = "agent_type RAY_VLLM needs the executor client, which 
                            model servers directly";
 const NO_MOCK: &str = "agent_type MOCK has scripted answers and is refused; agents.allow_mock (ALLOW_MOCK_AGENTS=true) \
                        allows it";
-const NO_RUNNER: &str = "endpoint grpc:// needs the client of moothall.v1.AgentRunner, which this version lacks; an \
-                         http(s):// endpoint is an OpenAI-compatible server, an empty one a model agent";
 
 fn agents(problems: &mut Problems, given: i32) -> usize {
     let asked = usize::try_from(given).unwrap_or(0);
@@ -189,20 +187,17 @@ pub(super) fn seat(
     let field = "capabilities.model_profile";
     let (profile, model) = profile(&mut problems, field, &capabilities.model_profile, settings);
     request::map(&mut problems, "metadata", &request.metadata);
-    let runner = request.endpoint.starts_with("grpc://");
-    let url = match request.endpoint.as_str() {
+    let own = match request.endpoint.as_str() {
         "" => None,
-        _ if runner => None,
-        text => problems.keep(server_url("endpoint", text)),
+        text => problems.keep(address("endpoint", text)),
     };
     let (Some(agent), Some(role), true) = (agent, role, problems.0.is_empty()) else {
         return Err(invalid(&problems));
     };
-    let endpoint = match url {
-        _ if runner => return Err(refuse(Kind::Unimplemented, NO_RUNNER)),
-        Some(url) => allowed(&url, &settings.allowed_endpoints)?,
+    let endpoint = match own {
+        Some(address) => allowed(&address, &settings.allowed_endpoints)?,
         None if is_mock(&role) => Endpoint::Mock,
-        None => profile.url.map_or(Endpoint::Pool, Endpoint::Url),
+        None => profile.endpoint,
     };
     let seat = Seat { agent, endpoint, model, sampling: profile.sampling, capabilities, metadata: request.metadata };
     Ok((role, seat))

@@ -13,7 +13,7 @@ use super::*;
 
 fn settings() -> AgentSettings {
     let profile = ModelProfile {
-        url: Some("https://models.example.com".into()),
+        endpoint: Endpoint::Url("https://models.example.com".into()),
         model: "large-1".into(),
         sampling: Sampling { temperature: Some(0.2), top_p: Some(0.9), ..Sampling::default() },
     };
@@ -163,7 +163,9 @@ fn endpoints_of_agents_follow_the_table() {
     assert_eq!(seat("", true).unwrap(), Endpoint::Mock);
     assert_eq!(seat("http://localhost:9/v1", true).unwrap(), Endpoint::Url("http://localhost:9/v1".into()));
     assert_eq!(seat("https://elsewhere", false).unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(seat("grpc://localhost:9", false).unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(seat("grpc://LocalHost:9/", true).unwrap(), Endpoint::Runner("grpc://localhost:9".into()));
+    assert_eq!(seat("grpcs://elsewhere:9", false).unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(fields(&seat("grpc://localhost", false).unwrap_err()), ["endpoint"]);
     assert_eq!(fields(&seat("ftp://localhost", false).unwrap_err()), ["endpoint"]);
 }
 

@@ -12,6 +12,7 @@ use url::{Position, Url};
 
 use crate::config::HostPattern;
 use crate::error::{Kind, refuse};
+use crate::runner::{RunnerAddress, is_runner};
 
 const MAX_URL_BYTES: usize = 2048;
 
@@ -32,18 +33,43 @@ impl fmt::Display for AllowedHosts {
     }
 }
 
-/// A named model server of the configuration (`model.profiles.<name>`). Its address is the operator's: always allowed.
-#[derive(Clone, Debug, Default)]
+/// A named model server or runner of the configuration (`model.profiles.<name>`). Its address is the operator's: always allowed.
+#[derive(Clone, Debug)]
 pub struct ModelProfile {
-    /// `None` = the configured servers.
-    pub url: Option<Arc<str>>,
+    /// [`Endpoint::Pool`] = the configured servers.
+    pub endpoint: Endpoint,
     /// Empty = the configured model.
     pub model: Arc<str>,
     pub sampling: Sampling,
 }
 
+impl Default for ModelProfile {
+    fn default() -> Self {
+        Self { endpoint: Endpoint::Pool, model: "".into(), sampling: Sampling::default() }
+    }
+}
+
 /// By name.
 pub type ModelProfiles = BTreeMap<String, ModelProfile>;
+
+/// What a client may name for an agent.
+#[derive(Debug)]
+pub(super) enum Address {
+    Server(Url),
+    Runner(RunnerAddress),
+}
+
+/// An agent's address, as a client wrote it.
+pub(super) fn address(field: &str, text: &str) -> Result<Address, Problem> {
+    if !is_runner(text) {
+        return server_url(field, text).map(Address::Server);
+    }
+    match RunnerAddress::parse(text) {
+        Ok(runner) if text.len() <= MAX_URL_BYTES => Ok(Address::Runner(runner)),
+        Ok(_) => Err(Problem::new(field, format!("has {} bytes of at most {MAX_URL_BYTES}", text.len()))),
+        Err(error) => Err(Problem::new(field, error.to_string())),
+    }
+}
 
 /// An OpenAI-compatible server's address, as a client wrote it.
 pub(super) fn server_url(field: &str, text: &str) -> Result<Url, Problem> {
@@ -68,11 +94,17 @@ pub(super) fn server_url(field: &str, text: &str) -> Result<Url, Problem> {
 }
 
 /// The endpoint at this address, or FAILED_PRECONDITION when its host is not allowed.
-pub(super) fn allowed(url: &Url, hosts: &AllowedHosts) -> Result<Endpoint, Status> {
+pub(super) fn allowed(address: &Address, hosts: &AllowedHosts) -> Result<Endpoint, Status> {
+    let (url, shown) = match address {
+        Address::Server(url) => (url, &url[..Position::BeforePath]),
+        Address::Runner(runner) => (runner.url(), &**runner.shown()),
+    };
     if hosts.0.iter().any(|pattern| pattern.matches(url)) {
-        return Ok(Endpoint::Url(url.as_str().trim_end_matches('/').into()));
+        return Ok(match address {
+            Address::Server(url) => Endpoint::Url(url.as_str().trim_end_matches('/').into()),
+            Address::Runner(runner) => Endpoint::Runner(runner.shown().clone()),
+        });
     }
-    let shown = &url[..Position::BeforePath];
     let message = format!("{shown} is not among the hosts of agents.allowed_endpoints; these are: {hosts}");
     Err(refuse(Kind::WrongState, &message))
 }
@@ -87,11 +119,15 @@ mod tests {
 
     #[test]
     fn an_allowed_host_is_an_endpoint_and_no_other_is() {
-        let allow = |patterns: &[&str], url: &str| allowed(&Url::parse(url).unwrap(), &hosts(patterns)).is_ok();
+        let allow = |patterns: &[&str], url: &str| allowed(&address("a", url).unwrap(), &hosts(patterns)).is_ok();
         assert!(allow(&["gpu:8000", "*.example.com"], "http://a.example.com/v1/"));
         assert!(allow(&["loopback"], "http://127.0.0.1:8000"));
         assert!(!allow(&["gpu:8000", "*.example.com"], "http://gpu:8001"));
         assert!(!allow(&[], "http://localhost"));
+        assert!(allow(&["loopback"], "grpc://127.0.0.1:7000"));
+        assert!(allow(&["agents:7000"], "grpcs://AGENTS:7000/"));
+        assert!(!allow(&["agents:7000"], "grpcs://agents:7001"));
+        assert!(!allow(&["loopback"], "grpc://localhost.evil.com:7000"));
     }
 
     #[test]
@@ -110,7 +146,7 @@ mod tests {
     #[test]
     fn a_refused_host_names_the_key_and_what_is_allowed() {
         let hosts = hosts(&["localhost"]);
-        let status = allowed(&Url::parse("http://10.0.0.1:8000/secret").unwrap(), &hosts).unwrap_err();
+        let status = allowed(&address("a", "http://10.0.0.1:8000/secret").unwrap(), &hosts).unwrap_err();
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert!(status.message().contains("agents.allowed_endpoints") && status.message().contains("localhost"));
         assert!(!status.message().contains("secret"));

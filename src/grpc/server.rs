@@ -81,14 +81,19 @@ pub async fn serve(
     }
 }
 
-/// Generic clients of some languages still ask the older version.
+/// Generic clients of some languages still ask the older version. Named are the services that are served: the
+/// descriptors also hold `moothall.v1.AgentRunner`, which others serve.
 fn reflection() -> Result<Routes, ServeError> {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
+    let builder = |own: &str| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let names = routes::NAMES.into_iter().chain(["grpc.health.v1.Health", own]);
+        names.fold(builder, |builder, name| builder.with_service_name(name))
     };
-    Ok(Routes::new(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let v1 = builder("grpc.reflection.v1.ServerReflection").build_v1()?;
+    let v1alpha = builder("grpc.reflection.v1alpha.ServerReflection").build_v1alpha()?;
+    Ok(Routes::new(v1).add_service(v1alpha))
 }
 
 /// Keeps the health service as the daemon is: the whole (`""`), every service, and every part by its name.

@@ -17,7 +17,7 @@ use super::trouble::{Again, Trouble};
 /// Longest answer that is read, in bytes on the wire.
 const MAX_BODY: usize = 8 * 1024 * 1024;
 /// Longest text that an answer may have, thoughts included.
-const MAX_TEXT: usize = 1024 * 1024;
+pub(crate) const MAX_TEXT: usize = 1024 * 1024;
 
 /// What requests are made of.
 pub(crate) struct Exchange {

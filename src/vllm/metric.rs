@@ -30,7 +30,7 @@ const CLASSES: [(Class, &str); 7] = [
 
 fn describe() {
     describe_counter!("moothall_model_calls_total", "Model calls by outcome; a call may take several requests");
-    describe_counter!("moothall_model_requests_total", "HTTP requests for completions, by replica and outcome");
+    describe_counter!("moothall_model_requests_total", "Requests to model servers and runners, by replica and outcome");
     describe_counter!("moothall_model_tokens_total", "Tokens of finished calls, by kind");
     describe_histogram!("moothall_model_call_seconds", Unit::Seconds, "Time of finished calls, retries included");
     describe_gauge!("moothall_model_outstanding", "Calls at or waiting for a replica");
@@ -52,7 +52,7 @@ impl CallMetrics {
         }
     }
 
-    pub(crate) fn ended(&self, outcome: &Result<Answer, Failure>) {
+    fn ended(&self, outcome: &Result<Answer, Failure>) {
         match outcome {
             Ok(answer) => {
                 self.answered.increment(1);
@@ -70,7 +70,7 @@ impl CallMetrics {
         }
     }
 
-    pub(crate) fn cancelled(&self) {
+    fn cancelled(&self) {
         self.cancelled.increment(1);
     }
 }
@@ -91,6 +91,31 @@ impl ReplicaMetrics {
             failed: counter!("moothall_model_requests_total", "replica" => replica(), "outcome" => "failed"),
             outstanding: gauge!("moothall_model_outstanding", "replica" => replica()),
             breaker_open: gauge!("moothall_model_breaker_open", "replica" => replica()),
+        }
+    }
+}
+
+/// One call until it ends; one whose caller left is counted as cancelled.
+pub(crate) struct Counted<'a> {
+    metrics: &'a CallMetrics,
+    ended: bool,
+}
+
+impl<'a> Counted<'a> {
+    pub(crate) fn begin(metrics: &'a CallMetrics) -> Self {
+        Self { metrics, ended: false }
+    }
+
+    pub(crate) fn ended(mut self, outcome: &Result<Answer, Failure>) {
+        self.ended = true;
+        self.metrics.ended(outcome);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.cancelled();
         }
     }
 }

@@ -6,8 +6,10 @@
 mod breaker;
 mod call;
 mod catalog;
+mod endpoints;
 mod exchange;
 mod http1;
+mod load;
 mod metric;
 mod probe;
 mod replica;
@@ -16,11 +18,11 @@ mod response;
 mod settings;
 mod stream;
 mod target;
+mod tries;
 mod trouble;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use moothall_actors::domain::answer::{Answer, Class, Failure};
@@ -29,24 +31,30 @@ use moothall_actors::ports::{AnswerForm, Model, ModelCall};
 use url::Url;
 
 pub use breaker::BreakerState;
+pub use load::ReplicaState;
 pub use probe::ReplicaReport;
-pub use replica::ReplicaState;
 pub use request::BodyError;
 pub use settings::{
     AUTO_MODEL, BreakerSettings, ContextLength, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings,
 };
 pub use target::BadTarget;
 
+// What an adapter for other servers needs too.
+pub(crate) use breaker::Standing;
+pub(crate) use endpoints::Endpoints;
+pub(crate) use exchange::MAX_TEXT;
+pub(crate) use http1::{Connector, WireError};
+pub(crate) use load::{Load, place_of};
+pub(crate) use metric::{CallMetrics, Counted};
+pub(crate) use response::Completion;
+pub(crate) use tries::Tries;
+pub(crate) use trouble::{Again, Trouble, excerpt, root};
+
 use call::Course;
 use exchange::Exchange;
-use http1::Connector;
-use metric::CallMetrics;
 use replica::Replica;
 use request::Encoder;
 use target::Target;
-
-/// Servers outside the pool that are remembered; agents have at most 64 × 32 seats, most of them in the pool.
-const MAX_ENDPOINTS: usize = 256;
 
 /// Settings that no adapter can be made of.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +70,8 @@ pub struct VllmModel {
     exchange: Exchange,
     connector: Connector,
     pool: Vec<Arc<Replica>>,
-    /// Servers that agents bring, by their address as given.
-    endpoints: Mutex<HashMap<Arc<str>, Arc<Replica>>>,
+    /// Servers that agents bring.
+    endpoints: Endpoints<Replica>,
     turn: AtomicUsize,
     metrics: CallMetrics,
 }
@@ -82,7 +90,7 @@ impl VllmModel {
             pool,
             exchange: Exchange { settings, encoder },
             connector,
-            endpoints: Mutex::default(),
+            endpoints: Endpoints::default(),
             turn: AtomicUsize::new(0),
             metrics: CallMetrics::new(),
         })
@@ -97,7 +105,7 @@ impl VllmModel {
     /// How each server of the pool stands, without asking it.
     #[must_use]
     pub fn replica_states(&self) -> Vec<ReplicaState> {
-        self.pool.iter().map(|replica| replica.state()).collect()
+        self.pool.iter().map(|replica| replica.load.state()).collect()
     }
 
     /// Whether an agent may bring this address.
@@ -117,29 +125,15 @@ impl VllmModel {
     }
 
     fn endpoint(&self, address: &Arc<str>) -> Result<Arc<Replica>, Failure> {
-        if let Some(known) = self.lock_endpoints().get(address) {
-            return Ok(Arc::clone(known));
+        if let Some(known) = self.endpoints.get(address) {
+            return Ok(known);
         }
         let url = self.check_endpoint(address)?;
         let settings = &self.exchange.settings;
         let target = Target::new(&url, key_for(settings, &url))
             .map_err(|error| Failure::new(Class::Invalid, error.to_string()))?;
-        let replica = Arc::new(Replica::new(target, self.connector.clone(), settings));
-        let mut endpoints = self.lock_endpoints();
-        if endpoints.len() >= MAX_ENDPOINTS {
-            // Whoever has no calls is soon made anew.
-            let idle = endpoints.iter().find(|(_, replica)| replica.outstanding() == 0).map(|(at, _)| Arc::clone(at));
-            let Some(idle) = idle else {
-                let why = format!("calls to {MAX_ENDPOINTS} servers outside the pool are under way already");
-                return Err(Failure::new(Class::Busy, why));
-            };
-            endpoints.remove(&idle);
-        }
-        Ok(Arc::clone(endpoints.entry(Arc::clone(address)).or_insert(replica)))
-    }
-
-    fn lock_endpoints(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Replica>>> {
-        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+        let replica = Replica::new(target, self.connector.clone(), settings);
+        self.endpoints.keep(address, replica, |replica| replica.load.outstanding() == 0)
     }
 
     async fn course(&self, call: &ModelCall) -> Result<Answer, Failure> {
@@ -149,7 +143,9 @@ impl VllmModel {
                 let own = [self.endpoint(address)?];
                 Course::new(&self.exchange, &own, call).run(&self.turn).await
             }
-            Endpoint::Mock => Err(Failure::new(Class::Refused, "scripted agents are not answered by a model server")),
+            Endpoint::Mock | Endpoint::Runner(_) => {
+                Err(Failure::new(Class::Refused, "only model agents are answered by a model server"))
+            }
         }
     }
 }
@@ -157,7 +153,7 @@ impl VllmModel {
 #[async_trait]
 impl Model for VllmModel {
     async fn complete(&self, call: &ModelCall) -> Result<Answer, Failure> {
-        let counted = Counted { metrics: &self.metrics, ended: false };
+        let counted = Counted::begin(&self.metrics);
         let outcome = self.course(call).await;
         counted.ended(&outcome);
         outcome
@@ -165,27 +161,6 @@ impl Model for VllmModel {
 
     fn structured(&self, form: AnswerForm) -> bool {
         self.exchange.encoder.structured(form)
-    }
-}
-
-/// Counts a call whose caller left.
-struct Counted<'a> {
-    metrics: &'a CallMetrics,
-    ended: bool,
-}
-
-impl Counted<'_> {
-    fn ended(mut self, outcome: &Result<Answer, Failure>) {
-        self.ended = true;
-        self.metrics.ended(outcome);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.metrics.cancelled();
-        }
     }
 }
 

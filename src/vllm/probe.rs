@@ -31,7 +31,7 @@ pub(crate) async fn probe(replica: &Replica, model: &str) -> ReplicaReport {
         max_model_len: None,
         latency: outcome.is_ok().then(|| asked.elapsed()),
         error: None,
-        breaker: replica.breaker_state(),
+        breaker: replica.load.breaker_state(),
     };
     match outcome {
         Err(trouble) => ReplicaReport { error: Some(trouble.what), ..report },

@@ -1,15 +1,12 @@
-//! One model server: its connections, how many calls it has, how it fares and what it serves.
+//! One model server: its connections, its load and what it serves.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
-use super::breaker::{Breaker, BreakerState, Pass, Standing};
+use super::breaker::Standing;
 use super::catalog::Catalog;
 use super::http1::{Connector, Pool, Reply, Request, WireError};
-use super::metric::ReplicaMetrics;
+use super::load::Load;
 use super::settings::VllmSettings;
 use super::target::Target;
 use super::trouble::{Trouble, excerpt};
@@ -25,19 +22,11 @@ const ERROR_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Replica {
     pub(crate) target: Target,
+    pub(crate) load: Load,
     pool: Pool,
-    permits: Semaphore,
-    most_waiting: usize,
-    waiting: AtomicUsize,
-    outstanding: AtomicUsize,
-    requests: AtomicU64,
-    failures: AtomicU64,
-    breaker: Mutex<Breaker>,
-    last_failure: Mutex<Option<Arc<str>>>,
     known: Mutex<Known>,
     /// Held by the one that asks what is served; the others wait for its answer.
     learning: tokio::sync::Mutex<()>,
-    metrics: ReplicaMetrics,
 }
 
 #[derive(Clone)]
@@ -50,104 +39,19 @@ enum Known {
     },
 }
 
-/// How a replica stands, for metrics and health.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaState {
-    pub url: String,
-    /// Calls at it or waiting for it.
-    pub outstanding: usize,
-    pub waiting: usize,
-    pub breaker: BreakerState,
-    /// HTTP requests sent, and how many of them brought no answer.
-    pub requests: u64,
-    pub failures: u64,
-    pub last_failure: Option<Arc<str>>,
-}
-
 impl Replica {
     pub(crate) fn new(target: Target, connector: Connector, settings: &VllmSettings) -> Self {
         Self {
             pool: Pool::new(connector, target.origin.clone(), settings.idle_timeout),
-            permits: Semaphore::new(settings.calls_per_replica.clamp(1, Semaphore::MAX_PERMITS)),
-            most_waiting: settings.waiting_per_replica,
-            waiting: AtomicUsize::new(0),
-            outstanding: AtomicUsize::new(0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            breaker: Mutex::new(Breaker::new(settings.breaker)),
-            last_failure: Mutex::default(),
+            load: Load::new(
+                &target.shown,
+                (settings.calls_per_replica, settings.waiting_per_replica),
+                settings.breaker,
+            ),
             known: Mutex::new(Known::Nothing),
             learning: tokio::sync::Mutex::default(),
-            metrics: ReplicaMetrics::new(&target.shown),
             target,
         }
-    }
-
-    pub(crate) fn outstanding(&self) -> usize {
-        self.outstanding.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn admits(&self, now: Instant) -> bool {
-        lock(&self.breaker).admits(now)
-    }
-
-    pub(crate) fn breaker_state(&self) -> BreakerState {
-        lock(&self.breaker).state()
-    }
-
-    pub(crate) fn last_failure(&self) -> Option<Arc<str>> {
-        lock(&self.last_failure).clone()
-    }
-
-    pub(crate) fn state(&self) -> ReplicaState {
-        ReplicaState {
-            url: self.target.shown.clone(),
-            outstanding: self.outstanding(),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            breaker: self.breaker_state(),
-            requests: self.requests.load(Ordering::Relaxed),
-            failures: self.failures.load(Ordering::Relaxed),
-            last_failure: self.last_failure(),
-        }
-    }
-
-    /// Counts a call as this replica's until the guard is dropped.
-    pub(crate) fn enter(&self) -> Outstanding<'_> {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
-        self.metrics.outstanding.increment(1.0);
-        Outstanding(self)
-    }
-
-    /// Waits for a free place, if not too many do.
-    pub(crate) async fn place(&self, deadline: tokio::time::Instant) -> Result<SemaphorePermit<'_>, Trouble> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
-        }
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(self);
-        if before >= self.most_waiting {
-            return Err(Trouble::queue_full(before));
-        }
-        match tokio::time::timeout_at(deadline, self.permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_closed)) => Err(Trouble::internal("its places are closed")),
-            Err(_) => Err(Trouble::out_of_time(Standing::Unknown, "no place came free in time")),
-        }
-    }
-
-    /// Leave to send one request, if the server is not left alone.
-    pub(crate) fn trial(&self) -> Result<Trial<'_>, Trouble> {
-        match lock(&self.breaker).pass(Instant::now()) {
-            Some(pass) => {
-                self.requests.fetch_add(1, Ordering::Relaxed);
-                Ok(Trial { replica: self, pass, standing: Standing::Unknown })
-            }
-            None => Err(self.left_alone()),
-        }
-    }
-
-    pub(crate) fn left_alone(&self) -> Trouble {
-        Trouble::left_alone(self.last_failure().as_deref().unwrap_or("unknown"))
     }
 
     /// Sends a request. A server that was away may come back with another model.
@@ -236,58 +140,4 @@ impl Replica {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One call at this replica, or waiting for it.
-pub(crate) struct Outstanding<'a>(&'a Replica);
-
-impl Drop for Outstanding<'_> {
-    fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.outstanding.decrement(1.0);
-    }
-}
-
-struct Waiting<'a>(&'a Replica);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One request under way. Dropped without an outcome (the caller left), it says nothing of the server.
-pub(crate) struct Trial<'a> {
-    replica: &'a Replica,
-    pass: Pass,
-    standing: Standing,
-}
-
-impl Trial<'_> {
-    pub(crate) fn answered(mut self) {
-        self.standing = Standing::Well;
-        self.replica.metrics.answered.increment(1);
-    }
-
-    pub(crate) fn failed(mut self, trouble: &Trouble) {
-        self.standing = trouble.standing;
-        let replica = self.replica;
-        replica.failures.fetch_add(1, Ordering::Relaxed);
-        replica.metrics.failed.increment(1);
-        *lock(&replica.last_failure) = Some(trouble.what.as_str().into());
-    }
-}
-
-impl Drop for Trial<'_> {
-    fn drop(&mut self) {
-        let mut breaker = lock(&self.replica.breaker);
-        let before = breaker.state();
-        breaker.tell(self.pass, self.standing, Instant::now());
-        let after = breaker.state();
-        drop(breaker);
-        if before != after {
-            let open = if after == BreakerState::Closed { 0.0 } else { 1.0 };
-            self.replica.metrics.breaker_open.set(open);
-        }
-    }
 }

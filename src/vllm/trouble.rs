@@ -36,7 +36,7 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    fn new(class: Class, again: Again, standing: Standing, what: impl Into<String>) -> Self {
+    pub(crate) fn new(class: Class, again: Again, standing: Standing, what: impl Into<String>) -> Self {
         Self { class, what: what.into(), again, standing, retry_after: None }
     }
 
@@ -129,7 +129,7 @@ impl From<Unusable> for Trouble {
 }
 
 /// The innermost cause: «connection refused», not «error trying to connect».
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

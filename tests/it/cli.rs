@@ -261,3 +261,55 @@ fn the_journal_is_read_through_the_daemon_and_without_it() {
     assert_eq!(code(&offline(&["stats"], &house.folder.path().join("no.db"))), 66);
     assert_eq!(code(&offline(&["tail", "--follow"], &house.folder.path().join("h.db"))), 64);
 }
+
+#[test]
+fn a_council_is_as_its_file_says() {
+    let house = House::open();
+    let file = house.folder.path().join("qa.toml");
+    let path = file.display().to_string();
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let steps = |command: &[&str]| house.json(command)["steps"].clone();
+    let apply = ["council", "apply", "-f", &path];
+    let diff = ["council", "diff", "-f", &path];
+    let guest = "[[seat]]\nid = 'outside'\nendpoint = 'grpc://LocalHost:7000/'\nmax_concurrent_tasks = 2\n";
+    let council = "role = 'qa'\nagents = 2\nrounds = 2\nreview = false\n";
+
+    write(&format!("{council}[sampling]\ntemperature = 0.3\nseed = 7\n{guest}"));
+    let missing = house.ask(&diff);
+    assert_eq!((code(&missing), out(&missing).as_str()), (1, "qa: create the council\nqa: seat outside\n"));
+    assert_eq!(steps(&apply), serde_json::json!(["create the council", "seat outside"]));
+    // Once is enough.
+    assert_eq!(steps(&apply), serde_json::json!([]));
+    assert_eq!(out(&house.ask(&diff)), "qa: nothing to do\n");
+
+    // What there is makes the same council again.
+    let there = out(&house.ask(&["council", "get", "QA"]));
+    assert!(there.contains("temperature = 0.3\n") && there.contains("grpc://localhost:7000"), "{there}");
+    write(&there);
+    assert_eq!(steps(&apply), serde_json::json!([]));
+
+    // Guests come and go; the rest needs a word more.
+    write(&format!("{council}[sampling]\ntemperature = 0.3\nseed = 7\n[[seat]]\nid = 'other'\nprofile = 'm'\n"));
+    assert_eq!(steps(&apply), serde_json::json!(["unseat outside", "seat other"]));
+    write("role = 'QA'\nagents = 3\n");
+    let refused = house.ask(&apply);
+    assert_eq!(code(&refused), 77, "{}", err(&refused));
+    assert!(err(&refused).contains("rounds: 2 → 1") && err(&refused).contains("--replace"), "{}", err(&refused));
+    assert_eq!(out(&house.ask(&["council", "get", "QA"])).matches("rounds = 2").count(), 1);
+    // Refused before anything is deleted.
+    write("role = 'QA'\nendpoint = 'http://10.0.0.1:1'\n");
+    assert_eq!(code(&house.ask(&[&apply[..], &["--replace"]].concat())), 77);
+    assert!(out(&house.ask(&["council", "get", "QA"])).contains("rounds = 2"));
+    write("role = 'QA'\nagents = 3\n");
+    let replaced = steps(&[&apply[..], &["--replace"]].concat());
+    assert!(
+        replaced[0].as_str().unwrap().starts_with("replace the council (agents: 2 → 3, rounds: 2 → 1"),
+        "{replaced}"
+    );
+    assert_eq!(out(&house.ask(&diff)), "QA: nothing to do\n");
+
+    assert_eq!(code(&house.ask(&["council", "get", "NOBODY"])), 66);
+    assert_eq!(code(&house.ask(&["council", "apply", "-f", "/nowhere"])), 66);
+    write("role = 'QA'\nagents = 0\nrounds = 9\n");
+    assert_eq!(code(&house.ask(&apply)), 64);
+}

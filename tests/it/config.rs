@@ -49,6 +49,20 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
+fn a_profile_may_be_a_runner_and_its_key_is_no_model_servers() {
+    let text = "[model.profiles.reviewer]\nurl = \"grpcs://Agents.example.com:7000\"\napi_key = \"sk-1\"";
+    let (_folder, sources) = with_file(text);
+    let config = load(&sources).config;
+    assert_eq!(config.runners.keys[0].address.shown().as_ref(), "grpcs://agents.example.com:7000");
+    assert!(config.model.profiles.is_empty());
+    let allowed: Vec<_> = config.model.allowed_endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["loopback", "agents.example.com:7000"]);
+    let (_folder, sources) = with_file("[model.profiles.reviewer]\nurl = \"grpc://agents.example.com\"");
+    let refused = refuse(&sources).to_string();
+    assert!(refused.contains("`reviewer` is not an address of a runner: it names no port"), "{refused}");
+}
+
+#[test]
 fn every_key_is_explained_and_names_its_fixed_variable() {
     let fixed: BTreeMap<&str, &str> = FIXED_NAMES.iter().map(|(name, key)| (*key, *name)).collect();
     let (mut section, mut comment, mut seen) = (String::new(), Vec::new(), BTreeSet::new());

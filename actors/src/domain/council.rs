@@ -20,6 +20,8 @@ pub enum Endpoint {
     Pool,
     /// One OpenAI-compatible server of its own.
     Url(Arc<str>),
+    /// An outside agent, `grpc://host:port` or `grpcs://host:port`, that answers by itself.
+    Runner(Arc<str>),
     /// Scripted answers, marked as such in every output.
     Mock,
 }

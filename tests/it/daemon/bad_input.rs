@@ -263,7 +263,9 @@ async fn what_is_not_allowed_or_not_there_says_which_setting_it_needs() -> Resul
     let status = client.register_agent(agent("http://models.example.com:8000")).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("agents.allowed_endpoints"), "{status}");
-    assert_eq!(client.register_agent(agent("grpc://127.0.0.1:1")).await.unwrap_err().code(), Code::Unimplemented);
+    let status = client.register_agent(agent("grpc://agents.example.com:1")).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("agents.allowed_endpoints"), "{status}");
 
     let metrics = fleet::GetMetricsRequest { metric_type: "weather".into(), time_range_ms: -1 };
     let status = client.get_metrics(metrics).await.unwrap_err();

@@ -239,8 +239,10 @@ fn values() -> Vec<Event> {
         hash: "p-1".into(),
         sources: vec![("propose".into(), "{{ brief }}\n".into()), ("critique".into(), "".into())],
     };
+    let runner = Seat { endpoint: Endpoint::Runner("grpcs://agents.example.com:7000".into()), ..seats().remove(0) };
+    let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
-    tasks.into_iter().chain(deliberation).chain(councils()).chain([prompts]).chain(selected()).collect()
+    tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).collect()
 }
 
 #[derive(serde::Deserialize)]

@@ -8,3 +8,4 @@ mod look;
 mod pressure;
 mod properties;
 mod sample;
+mod upgrade;

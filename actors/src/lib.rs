@@ -16,6 +16,7 @@ pub mod error;
 mod gate;
 pub mod ports;
 pub mod progress;
+mod pruned;
 mod roster;
 mod running;
 mod status;

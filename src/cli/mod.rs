@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod exit;
+mod export;
 mod journal;
 mod live;
 mod output;

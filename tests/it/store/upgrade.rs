@@ -55,14 +55,15 @@ fn script(first_life: bool) -> impl Fn(&ModelCall, u32) -> (Duration, Reaction) 
     }
 }
 
-struct Life {
-    store: Arc<SqliteJournal>,
-    system: System,
-    model: FakeModel,
+/// A system on a store, from its start to its end.
+pub(super) struct Life {
+    pub(super) store: Arc<SqliteJournal>,
+    pub(super) system: System,
+    pub(super) model: FakeModel,
 }
 
 impl Life {
-    async fn begin(path: &Path, first: bool) -> Self {
+    pub(super) async fn begin(path: &Path, first: bool) -> Self {
         let store = Arc::new(SqliteJournal::open(path, StoreOptions::default()).unwrap());
         let model = FakeModel::new(script(first));
         let ports = Ports {
@@ -77,7 +78,7 @@ impl Life {
         Self { store, system, model }
     }
 
-    async fn council(&self, name: &str, agents: usize) {
+    pub(super) async fn council(&self, name: &str, agents: usize) {
         let draft = CouncilDraft {
             role: role(name),
             num_agents: agents,
@@ -91,14 +92,14 @@ impl Life {
         self.system.create_council(draft).await.unwrap();
     }
 
-    async fn submit(&self, task: &str) -> moothall_actors::Attached {
+    pub(super) async fn submit(&self, task: &str) -> moothall_actors::Attached {
         let metadata = BTreeMap::from([("story_id".to_owned(), "s-golden".to_owned())]);
         let (orchestrate, description) = (task == "g-retried", format!("what {task} asks for"));
         let draft = TaskDraft { role: "DEV".into(), description, orchestrate, metadata, ..TaskDraft::default() };
         self.system.submit(Some(task_id(task)), spec(draft), Hold::Background).await.unwrap()
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.system.kill().await;
         self.store.close().await;
     }

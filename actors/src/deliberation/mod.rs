@@ -11,6 +11,7 @@
 //! next actor folds the events ([`record`]) and asks only the seats whose answers are not among them.
 
 mod actor;
+mod allowance;
 pub(crate) mod ask;
 mod closing;
 pub(crate) mod critique;

@@ -77,7 +77,7 @@ pub(crate) struct Record {
     pub(crate) calls: u32,
     pub(super) attempts: u32,
     /// HTTP requests beyond one for each seat and wave.
-    extra: u32,
+    pub(super) extra: u32,
     /// How many of those each seat may spend in the current wave.
     pub(super) allowance: u32,
     pub(super) usage: Usage,
@@ -263,32 +263,6 @@ impl Record {
             Slot::Out | Slot::Done | Slot::Missing => None,
         };
         self.slots.iter().enumerate().filter_map(call).collect()
-    }
-
-    /// Three times the calls of a run in which nothing goes wrong, retries of all levels together: what is left of the
-    /// two thirds that are for trouble, shared by the seats of the current wave.
-    pub(super) fn allowance_now(&self) -> u32 {
-        let votes = if self.plan.architect.is_some() { architect::BALLOTS as u32 } else { 0 };
-        let nominal = self.plan.seats.len() as u32 * (1 + 2 * u32::from(self.plan.rounds)) + votes;
-        (2 * nominal).saturating_sub(self.extra) / self.open_seats().count().max(1) as u32
-    }
-
-    /// Whether another request may follow `spent` ones of this call.
-    pub(super) fn may_spend(&self, call: &CallId, spent: u32) -> bool {
-        self.requests_left(call, spent) > 0 && !self.budget_spent()
-    }
-
-    /// How many HTTP requests a call may still take after `spent` ones.
-    pub(super) fn requests_left(&self, call: &CallId, spent: u32) -> u32 {
-        let earlier = self.open_seat(call).map_or(0, |seat| match &self.slots[seat] {
-            Slot::Open { kept: Some(answer), .. } => answer.attempts.max(1),
-            Slot::Open { kept: None, .. } | Slot::Out | Slot::Done | Slot::Missing => 0,
-        });
-        (1 + self.allowance).saturating_sub(earlier + spent)
-    }
-
-    pub(super) fn budget_spent(&self) -> bool {
-        self.plan.spec.budget_tokens.is_some_and(|budget| self.usage.total() >= budget)
     }
 
     /// What follows the settled wave.

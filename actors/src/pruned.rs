@@ -8,7 +8,7 @@ use crate::attached::Attached;
 use crate::domain::answer::Usage;
 use crate::domain::check::CheckReport;
 use crate::domain::task::{TaskDraft, TaskKind, TaskSpec};
-use crate::domain::verdict::{Outcome, Ranked, StopReason, Verdict};
+use crate::domain::verdict::{Outcome, Ranked, Selection, StopReason, Verdict};
 use crate::error::SystemError;
 use crate::ports::{TaskRow, TaskStatus};
 
@@ -39,6 +39,8 @@ fn outcome(row: &TaskRow) -> Outcome {
     let winner = |agent: &_| Ranked {
         agent: Clone::clone(agent),
         rank: 1,
+        text: None,
+        dropped: Vec::new(),
         score: 0.0,
         quality: None,
         checks: Arc::new(CheckReport::not_run(&"pruned".into())),
@@ -46,6 +48,7 @@ fn outcome(row: &TaskRow) -> Outcome {
     let verdict = Verdict {
         ranking: row.winner.iter().map(winner).collect(),
         stop: StopReason::Complete,
+        selection: Selection::default(),
         missing: Vec::new(),
         calls: 0,
         attempts: 0,

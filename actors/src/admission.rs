@@ -145,7 +145,12 @@ impl System {
 
     /// What the store has under this id: then its content must be the same.
     async fn known(&self, begin: &Begin) -> Result<Known, SystemError> {
-        let Some(row) = self.world.ports.journal.task(&begin.task).await? else { return Ok(Known::Nothing) };
+        let journal = &self.world.ports.journal;
+        let Some(row) = journal.task(&begin.task).await? else {
+            let Some(row) = journal.tombstone(&begin.task).await? else { return Ok(Known::Nothing) };
+            begin.check_same(&row.content_hash)?;
+            return self.pruned(row).map(Known::Here);
+        };
         begin.check_same(&row.content_hash)?;
         let may_heal = row.failure().is_none_or(|failure| failure.class.may_heal());
         if row.status == TaskStatus::Failed && may_heal {

@@ -19,6 +19,7 @@ pub mod error;
 mod gate;
 pub mod ports;
 pub mod progress;
+mod pruned;
 pub mod replay;
 mod roster;
 mod running;

@@ -14,7 +14,7 @@ use crate::domain::id::{RunId, StreamId, TaskId};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
-use crate::running::Running;
+use crate::running::{Ending, Running};
 use crate::supervisor::{Root, RootMessage};
 use crate::view::{Drained, TaskState, TaskView};
 use crate::world::{Fault, Settings, World};
@@ -70,24 +70,39 @@ impl System {
     /// A finished run as if one had just waited for it.
     pub(crate) async fn ended(&self, row: TaskRow) -> Result<Attached, SystemError> {
         let run = RunId { task: row.task.clone(), run: row.run };
-        let spec = self.spec_of(&row.task).await?;
+        let journal = &*self.world.ports.journal;
         let ending = match row.status {
-            TaskStatus::Completed => read_ending(&*self.world.ports.journal, &run).await?,
-            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Open => None,
+            TaskStatus::Completed => read_ending(journal, &run).await?,
+            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Open => Some(Err(row.ended_without())),
         };
-        let ending = ending.unwrap_or_else(|| Err(row.ended_without()));
-        let running = Running::new(row, spec);
-        running.finish(ending);
-        Ok(Attached::joined_to(&self.world, running))
+        let spec = self.spec_of(&row.task).await?;
+        match (ending, spec) {
+            (Some(ending), Some(spec)) => Ok(self.over(row, spec, ending)),
+            // Its events went while they were read, or cannot be read at all.
+            (_, spec) => match (journal.tombstone(&row.task).await?, spec) {
+                (Some(left), _) => self.pruned(left),
+                (None, Some(spec)) => {
+                    let error = row.ended_without();
+                    Ok(self.over(row, spec, Err(error)))
+                }
+                (None, None) => Err(SystemError::UnknownTask { task: row.task }),
+            },
+        }
     }
 
-    async fn spec_of(&self, task: &TaskId) -> Result<Arc<TaskSpec>, SystemError> {
+    /// A run that is over, for whoever comes now.
+    pub(crate) fn over(&self, row: TaskRow, spec: Arc<TaskSpec>, ending: Ending) -> Attached {
+        let running = Running::new(row, spec);
+        running.finish(ending);
+        Attached::joined_to(&self.world, running)
+    }
+
+    async fn spec_of(&self, task: &TaskId) -> Result<Option<Arc<TaskSpec>>, SystemError> {
         let first = self.world.ports.journal.stream(&StreamId::task(task), 0, 1).await?;
-        let spec = first.into_iter().find_map(|recorded| match recorded.event.event {
+        Ok(first.into_iter().find_map(|recorded| match recorded.event.event {
             Event::TaskAccepted { spec, .. } => Some(spec),
             _ => None,
-        });
-        spec.ok_or_else(|| SystemError::UnknownTask { task: task.clone() })
+        }))
     }
 
     /// To a task that runs or has ended, to see how it goes: that neither holds the task nor ends it.
@@ -95,20 +110,26 @@ impl System {
         if let Some(running) = self.world.registry.running.get(task).map(|running| running.clone()) {
             return Ok(Attached::watching(&self.world, running));
         }
-        let row = self.row(task).await?;
-        self.ended(row).await
+        Ok(self.stored(task).await?.1)
     }
 
-    async fn row(&self, task: &TaskId) -> Result<TaskRow, SystemError> {
-        let row = self.world.ports.journal.task(task).await?;
-        row.ok_or_else(|| SystemError::UnknownTask { task: task.clone() })
+    /// A task that nobody works on: its row, and how it ended.
+    async fn stored(&self, task: &TaskId) -> Result<(TaskRow, Attached), SystemError> {
+        let journal = &self.world.ports.journal;
+        if let Some(row) = journal.task(task).await? {
+            return Ok((row.clone(), self.ended(row).await?));
+        }
+        match journal.tombstone(task).await? {
+            Some(row) => Ok((row.clone(), self.pruned(row)?)),
+            None => Err(SystemError::UnknownTask { task: task.clone() }),
+        }
     }
 
     /// Ends a running task and waits until that is durable.
     pub async fn cancel(&self, task: &TaskId, reason: &str) -> Result<(), SystemError> {
         let running = self.world.registry.running.get(task).map(|running| running.clone());
         let Some(running) = running else {
-            let row = self.row(task).await?;
+            let (row, _) = self.stored(task).await?;
             return Err(SystemError::WrongState(format!("task {task} has ended: {:?}", row.status).into()));
         };
         attached::cancel(&self.world, &running, reason);
@@ -131,8 +152,7 @@ impl System {
             };
             return Ok(TaskView { row: running.row.clone(), state });
         }
-        let row = self.row(task).await?;
-        let ended = self.ended(row.clone()).await?;
+        let (row, ended) = self.stored(task).await?;
         let state = match ended.outcome().await {
             Ok(outcome) => TaskState::Completed(outcome),
             Err(error) => TaskState::Ended(error),

@@ -12,8 +12,11 @@ use moothall_actors::ports::{
 };
 
 use super::AppError;
-use crate::config::StoreConfig;
-use crate::grpc::{Backup, BackupError, EventPage, EventQuery, JournalAdmin, Verification};
+use super::retention;
+use crate::config::{RetentionConfig, StoreConfig};
+use crate::grpc::{
+    Backup, BackupError, EventPage, EventQuery, JournalAdmin, PruneError, Pruned, Retained, Verification, Wish,
+};
 use crate::store::{DatabaseUrl, FaultHook, FaultPoint, SqliteJournal, StoreError, StoreOptions};
 
 /// Names a point at which the process is to die, for tests of recovery: `before_commit:17` = at the 17th time.
@@ -22,11 +25,12 @@ const FAULT_VARIABLE: &str = "MOOTHALL_FAULT_POINT";
 pub(super) struct StoredJournal {
     store: Arc<SqliteJournal>,
     backups: PathBuf,
+    retention: RetentionConfig,
 }
 
 impl StoredJournal {
     /// Opens the store; waits for the disk, not on a runtime thread.
-    pub(super) async fn open(config: &StoreConfig) -> Result<Self, AppError> {
+    pub(super) async fn open(config: &StoreConfig, retention: RetentionConfig) -> Result<Self, AppError> {
         let url = config.url.clone();
         let options = StoreOptions { fault: fault()?, ..StoreOptions::default() };
         let opening = tokio::task::spawn_blocking(move || match url {
@@ -34,7 +38,7 @@ impl StoredJournal {
             DatabaseUrl::Memory => SqliteJournal::temporary(),
         });
         let store = opening.await.map_err(|error| AppError::Server(error.to_string()))??;
-        Ok(Self { store: Arc::new(store), backups: config.backups.clone() })
+        Ok(Self { store: Arc::new(store), backups: config.backups.clone(), retention })
     }
 
     pub(super) fn store(&self) -> Arc<SqliteJournal> {
@@ -83,6 +87,10 @@ impl Journal for StoredJournal {
         self.store.task(task).await
     }
 
+    async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        self.store.tombstone(task).await
+    }
+
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         self.store.tasks(query).await
     }
@@ -106,7 +114,11 @@ impl JournalAdmin for StoredJournal {
         let prefix = Some(query.stream_prefix.as_str()).filter(|prefix| !prefix.is_empty());
         // Asked first: at the end of the page all events up to it were looked at, also those that did not match.
         let head = self.store.stats().await?.last_seq;
-        let stored = self.store.read_filtered(query.after_seq, query.limit, prefix, &query.types).await?;
+        let reader = self.store.reader();
+        let stored = match query.gaps {
+            true => reader.read_kept(query.after_seq, query.limit, prefix, &query.types).await?,
+            false => reader.read_filtered(query.after_seq, query.limit, prefix, &query.types).await?,
+        };
         let end = stored.len() < query.limit;
         let last = stored.last().map_or(query.after_seq, |event| event.seq);
         let next_after = if end { last.max(head) } else { last };
@@ -118,6 +130,25 @@ impl JournalAdmin for StoredJournal {
     async fn verify(&self) -> Result<Verification, JournalError> {
         let report = self.store.verify().await?;
         Ok(Verification { events: report.events, problems: report.first_problems })
+    }
+
+    async fn retained(&self) -> Result<Retained, JournalError> {
+        let crate::store::Retained { first_kept, oldest, tombstones, last_prune, last_tasks, .. } =
+            self.store.reader().retained().await?;
+        Ok(Retained { first_kept, oldest, tombstones, last_prune, last_tasks })
+    }
+
+    async fn prune(&self, wish: Wish) -> Result<Pruned, PruneError> {
+        let order = retention::order(&self.retention, wish.older_than);
+        let Some(ended_before) = order.ended_before else {
+            let why = "finished tasks are kept for ever (retention.days is 0); say how old those are that may go";
+            return Err(PruneError::NotPossible(why.into()));
+        };
+        if wish.dry_run {
+            return Ok(Pruned { tasks: self.store.prunable(ended_before).await?, ..Pruned::default() });
+        }
+        let crate::store::Pruned { tasks, events, tombstones, bytes, .. } = self.store.prune(&order).await?;
+        Ok(Pruned { tasks, events, tombstones, bytes })
     }
 
     async fn backup(&self, file_name: &str) -> Result<Backup, BackupError> {

@@ -12,9 +12,11 @@ mod identity;
 mod journal;
 mod models;
 mod prompts;
+mod retention;
 #[cfg(feature = "testing")]
 mod sabotage;
 mod settings;
+mod sizes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -118,7 +120,7 @@ pub async fn run(
     let (end, ended) = watch::channel(false);
     let http = serve_http(http_listener, readiness.clone(), ended.clone());
 
-    let journal = Arc::new(StoredJournal::open(&config.store).await?);
+    let journal = Arc::new(StoredJournal::open(&config.store, config.retention).await?);
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
     let ports = Ports {
@@ -138,6 +140,7 @@ pub async fn run(
     let serving =
         grpc::serve(grpc_listener, system.clone(), journal.clone(), readiness.clone(), settings, until(ended));
     let grpc = tokio::spawn(serving);
+    let upkeep = [retention::begin(journal.store(), config.retention), sizes::begin(journal.store())];
     readiness.enter(Stage::Ready);
     warn_if_open(&config);
     ready(addresses);
@@ -150,6 +153,7 @@ pub async fn run(
         lost = lost(journal.store()) => Err(lost),
     };
     readiness.enter(Stage::Draining);
+    upkeep.iter().for_each(JoinHandle::abort);
     if outcome.is_ok() {
         let drained = system.drain(config.drain).await;
         if !drained.open.is_empty() {

@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 use crate::config::ConfigError;
 use crate::error::Kind;
-use crate::store::{OpenError, StoreError};
+use crate::store::{OpenError, RestoreError, StoreError};
 
 /// Shown by `--help`.
 pub(crate) const HELP: &str = "\
@@ -127,6 +127,18 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = if matches!(error, StoreError::Exists(_)) { Exit::EXISTS } else { Exit::IO };
         Self::of(exit, &error)
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Open(error) => error.into(),
+            RestoreError::Copy(error) => error.into(),
+            RestoreError::Exists(_) => Self::of(Exit::EXISTS, &error).hint("--force replaces it."),
+            RestoreError::Itself(_) => Self::of(Exit::USAGE, &error),
+            RestoreError::Unsound { .. } => Self::of(Exit::DATA, &error),
+        }
     }
 }
 

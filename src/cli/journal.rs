@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::config::ConfigArgs;
 use super::exit::{Exit, Failure};
+use super::export;
 use super::output::{Output, brief, count, time};
 use super::replay;
-use super::source::{Query, Source};
-use crate::grpc::proto::moothall::v1::JournalEvent;
+use super::source::{self, Query, Source};
+use crate::grpc::proto::moothall::v1::{JournalEvent, PruneResponse};
+use crate::store::{DatabaseUrl, SqliteJournal};
 
 #[derive(Args, Debug)]
 pub(crate) struct JournalArgs {
@@ -52,6 +57,30 @@ enum JournalCommand {
         /// File name in the daemon's backup folder; with --store, any path. Without it, one is made up
         name: Option<String>,
     },
+    /// Write events to a file, one JSON document a line; docs/journal.md says what is in them
+    Export(export::ExportArgs),
+    /// Delete tasks that ended long ago, and give their room back
+    Prune {
+        /// How long ago, such as 30d, 12h, 90m or 45s; without it, as the daemon is configured
+        #[arg(long, value_name = "AGE", value_parser = age)]
+        older_than: Option<Duration>,
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put a backup in the store's place; no daemon may run on it
+    Restore(RestoreArgs),
+}
+
+#[derive(Args, Debug)]
+struct RestoreArgs {
+    /// The backup
+    file: PathBuf,
+    /// Replace the store that is there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]
@@ -74,13 +103,27 @@ struct TailArgs {
 }
 
 pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Result<(), Failure> {
-    let source = Source::open(args.store.as_deref(), server).await?;
+    let store = args.store.as_deref();
     match args.command {
-        JournalCommand::Tail(args) => tail(args, &source, output).await,
-        JournalCommand::Show { name } => show(&name, &source, output).await,
+        JournalCommand::Prune { older_than, dry_run } => {
+            let pruned = source::prune(store, server, older_than, dry_run).await?;
+            show_pruned(&pruned, dry_run, output)
+        }
+        JournalCommand::Restore(args) => restore(args, store, output).await,
+        command => look(command, &Source::open(store, server).await?, output).await,
+    }
+}
+
+/// What can be done beside whoever writes.
+async fn look(command: JournalCommand, source: &Source, output: &Output) -> Result<(), Failure> {
+    match command {
+        JournalCommand::Export(args) => export::run(args, source, output).await,
+        JournalCommand::Prune { .. } | JournalCommand::Restore(_) => Ok(()),
+        JournalCommand::Tail(args) => tail(args, source, output).await,
+        JournalCommand::Show { name } => show(&name, source, output).await,
         JournalCommand::Replay { task, run, diff } => match (task, diff.as_deref()) {
-            (_, Some([first, second])) => replay::diff(first, second, &source, output).await,
-            (task, _) => replay::run(&task.unwrap_or_default(), run, &source, output).await,
+            (_, Some([first, second])) => replay::diff(first, second, source, output).await,
+            (task, _) => replay::run(&task.unwrap_or_default(), run, source, output).await,
         },
         JournalCommand::Stats => {
             let stats = source.stats().await?;
@@ -89,15 +132,18 @@ pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Res
                     ["events", &count(stats.events)],
                     ["first seq", &stats.first_seq.to_string()],
                     ["last seq", &stats.last_seq.to_string()],
+                    ["whole from seq", &stats.first_kept.to_string()],
                     ["streams", &count(stats.streams)],
                     ["tasks", &count(stats.tasks)],
                     ["open tasks", &count(stats.open_tasks)],
+                    ["tombstones", &count(stats.tombstones)],
+                    ["last prune", &when(stats.last_prune_at_ms)],
                     ["on disk", &indicatif::HumanBytes(u64::try_from(stats.bytes).unwrap_or_default()).to_string()],
                 ];
                 output.pairs(rows.map(|pair| pair.map(str::to_owned).to_vec()).to_vec())
             })
         }
-        JournalCommand::Verify => verify(&source, output).await,
+        JournalCommand::Verify => verify(source, output).await,
         JournalCommand::Backup { name } => {
             let made = source.backup(name.unwrap_or_default()).await?;
             output.message("moothall.v1.BackupResponse", &made, || {
@@ -106,6 +152,55 @@ pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Res
             })
         }
     }
+}
+
+fn show_pruned(pruned: &PruneResponse, dry_run: bool, output: &Output) -> Result<(), Failure> {
+    output.message("moothall.v1.PruneResponse", pruned, || {
+        let tasks = count(pruned.tasks);
+        if dry_run {
+            return output.line(&format!("{tasks} tasks would be pruned"));
+        }
+        let bytes = indicatif::HumanBytes(u64::try_from(pruned.bytes).unwrap_or_default());
+        output.line(&format!("{tasks} tasks pruned, {} events deleted, {bytes} given back", count(pruned.events)))
+    })
+}
+
+async fn restore(args: RestoreArgs, store: Option<&str>, output: &Output) -> Result<(), Failure> {
+    let to = match store {
+        Some(store) => source::file(store)?,
+        None => match args.config.load()?.config.store.url {
+            DatabaseUrl::File(path) => path,
+            DatabaseUrl::Memory => return Err(Failure::usage("a store in memory cannot be restored; name a file")),
+        },
+    };
+    let shown = to.display().to_string();
+    let work = tokio::task::spawn_blocking(move || SqliteJournal::restore(&args.file, &to, args.force));
+    let restored = work.await.map_err(|error| Failure::of(Exit::INTERNAL, &error))??;
+    if output.is_json() {
+        let (events, tasks, last_seq) = (restored.events, restored.tasks, restored.last_seq);
+        return Ok(output.document(&json!({ "store": shown, "events": events, "tasks": tasks, "last_seq": last_seq }))?);
+    }
+    let (events, last_seq) = (restored.events, restored.last_seq);
+    Ok(output.line(&format!("{shown}: restored with {events} events, up to event {last_seq}"))?)
+}
+
+/// Whole days, hours, minutes or seconds.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || "must be a whole number and d, h, m or s, such as 30d".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
+fn when(at_ms: i64) -> String {
+    if at_ms == 0 { "never".to_owned() } else { time(at_ms) }
 }
 
 async fn verify(source: &Source, output: &Output) -> Result<(), Failure> {
@@ -119,13 +214,15 @@ async fn verify(source: &Source, output: &Output) -> Result<(), Failure> {
 }
 
 async fn tail(args: TailArgs, source: &Source, output: &Output) -> Result<(), Failure> {
-    let last = source.stats().await?.last_seq;
+    let stats = source.stats().await?;
+    let (last, kept_after) = (stats.last_seq, stats.first_kept.saturating_sub(1));
     let filtered = !args.stream.is_empty() || !args.types.is_empty();
     // With a filter nobody knows where the last ones stand: all are read, the last are kept.
     let lines = i64::try_from(args.lines).unwrap_or(i64::MAX);
-    let after = args.after.unwrap_or_else(|| if filtered { 0 } else { last.saturating_sub(lines).max(0) });
+    let after =
+        args.after.unwrap_or_else(|| if filtered { 0 } else { last.saturating_sub(lines).max(kept_after).max(0) });
     let most = if args.after.is_some() { usize::MAX } else { args.lines };
-    let query = Query { after, stream: args.stream, types: args.types, follow: false };
+    let query = Query { after, stream: args.stream, types: args.types, ..Query::default() };
     let mut kept = VecDeque::new();
     source
         .each(&query, |event| {
@@ -236,6 +333,15 @@ fn payload(event: &JournalEvent, output: &Output) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_age_is_a_number_and_a_unit() {
+        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        assert_eq!(["0d", "2h", "3m", "4s"].map(|text| age(text).unwrap().as_secs()), [0, 7_200, 180, 4]);
+        for wrong in ["", "d", "30", "-1d", "1.5h", "1w", "9999999999d", "1ä"] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_payload_is_json_in_json_and_text_when_it_is_none() {

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod document;
 mod exit;
+mod export;
 mod journal;
 mod live;
 mod output;

@@ -1,20 +1,21 @@
 //! Where `journal` reads: the daemon, or a store's file. Both answer in the words of the wire.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moothall_actors::domain::event::Recorded;
-use moothall_actors::domain::id::{RunId, StreamId, TaskId};
+use moothall_actors::domain::id::{RunId, StreamId, TaskId, Timestamp};
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use crate::grpc::proto::moothall::v1::{
-    BackupRequest, BackupResponse, GetVerdictRequest, JournalEvent, ReadRequest, StatsRequest, StatsResponse,
-    VerdictDocument, VerifyRequest, VerifyResponse,
+    BackupRequest, BackupResponse, GetVerdictRequest, JournalEvent, PruneRequest, PruneResponse, ReadRequest,
+    StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
 };
 use crate::grpc::verdict;
-use crate::store::{DatabaseUrl, SqliteJournal, StoreReader, StoredEvent};
+use crate::store::{DatabaseUrl, PruneOrder, Pruned, SqliteJournal, StoreOptions, StoreReader, StoredEvent, before};
 
 /// Events read from a file at once.
 const PAGE: usize = 512;
@@ -27,8 +28,10 @@ pub(crate) enum Source {
 /// Which events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
-    /// Exclusive.
+    /// Exclusive; 0 = all that are kept, over the gaps that pruning left.
     pub(crate) after: i64,
+    /// Inclusive; `None` = to the end.
+    pub(crate) until: Option<i64>,
     /// Prefix of the stream's name.
     pub(crate) stream: String,
     pub(crate) types: Vec<String>,
@@ -49,6 +52,7 @@ impl Source {
         query: &Query,
         mut take: impl FnMut(JournalEvent) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let is_beyond = |event: &JournalEvent| query.until.is_some_and(|until| event.seq > until);
         match self {
             Self::Daemon(daemon) => {
                 let request = ReadRequest {
@@ -59,8 +63,8 @@ impl Source {
                     follow: query.follow,
                 };
                 let mut events = daemon.journal().read(request).await?.into_inner();
-                while let Some(event) = events.next().await {
-                    take(event?)?;
+                while let Some(event) = events.next().await.transpose()?.filter(|event| !is_beyond(event)) {
+                    take(event)?;
                 }
                 Ok(())
             }
@@ -88,7 +92,8 @@ impl Source {
         match self {
             Self::Daemon(daemon) => Ok(daemon.journal().stats(StatsRequest {}).await?.into_inner()),
             Self::Store(store) => {
-                let stats = store.stats().await?;
+                let (stats, kept) = (store.stats().await?, store.retained().await?);
+                let millis = |at: Option<Timestamp>| at.map(|at| long(at.0)).unwrap_or_default();
                 Ok(StatsResponse {
                     first_seq: long(stats.first_seq),
                     last_seq: long(stats.last_seq),
@@ -97,6 +102,11 @@ impl Source {
                     tasks: long(stats.tasks),
                     open_tasks: long(stats.open_tasks),
                     bytes: long(stats.bytes),
+                    first_kept: long(kept.first_kept),
+                    oldest_at_ms: millis(kept.oldest),
+                    tombstones: long(kept.tombstones),
+                    last_prune_at_ms: millis(kept.last_prune),
+                    last_prune_tasks: long(kept.last_tasks),
                 })
             }
         }
@@ -145,6 +155,33 @@ async fn run_of(store: &StoreReader, task: &str, run: i32) -> Result<(RunId, Vec
     }
 }
 
+/// Asks the daemon to prune, or does it in a store that no daemon has.
+pub(crate) async fn prune(
+    store: Option<&str>,
+    server: &str,
+    age: Option<Duration>,
+    dry_run: bool,
+) -> Result<PruneResponse, Failure> {
+    let Some(store) = store else {
+        let older_than_seconds = age.map(|age| long(age.as_secs()));
+        let request = PruneRequest { older_than_seconds, dry_run };
+        return Ok(Daemon::connect(server).await?.journal().prune(request).await?.into_inner());
+    };
+    let age = age.ok_or_else(|| Failure::usage("with --store, --older-than must say how old the tasks are that go"))?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let order = PruneOrder::older_than(age, Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
+    let path = file(store)?;
+    if !path.exists() || dry_run {
+        let tasks = StoreReader::open(&path)?.prunable(before(order.now, age)).await?;
+        return Ok(PruneResponse { tasks: long(tasks), ..PruneResponse::default() });
+    }
+    let journal = SqliteJournal::open(&path, StoreOptions::default())?;
+    let pruned = journal.prune(&order).await;
+    journal.close().await;
+    let Pruned { tasks, events, tombstones, bytes, .. } = pruned?;
+    Ok(PruneResponse { tasks: long(tasks), events: long(events), tombstones: long(tombstones), bytes: long(bytes) })
+}
+
 async fn read(
     store: &StoreReader,
     query: &Query,
@@ -153,11 +190,15 @@ async fn read(
     let prefix = Some(query.stream.as_str()).filter(|prefix| !prefix.is_empty());
     let mut after = u64::try_from(query.after).unwrap_or_default();
     loop {
-        let page = store.read_filtered(after, PAGE, prefix, &query.types).await?;
+        let page = match query.after {
+            0 => store.read_kept(after, PAGE, prefix, &query.types).await?,
+            _ => store.read_filtered(after, PAGE, prefix, &query.types).await?,
+        };
         let Some(last) = page.last() else { return Ok(()) };
         after = last.seq;
-        let is_last = page.len() < PAGE;
-        page.into_iter().try_for_each(|event| take(wire(event)))?;
+        let is_last = page.len() < PAGE || query.until.is_some_and(|until| long(after) >= until);
+        let wanted = |event: &StoredEvent| query.until.is_none_or(|until| long(event.seq) <= until);
+        page.into_iter().filter(wanted).try_for_each(|event| take(wire(event)))?;
         if is_last {
             return Ok(());
         }
@@ -180,7 +221,7 @@ fn wire(event: StoredEvent) -> JournalEvent {
     }
 }
 
-fn file(store: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn file(store: &str) -> Result<PathBuf, Failure> {
     if !store.contains("://") {
         return Ok(PathBuf::from(store));
     }

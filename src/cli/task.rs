@@ -1,5 +1,6 @@
 //! `task`: look at tasks, list them, cancel one.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use clap::{Subcommand, ValueEnum};
@@ -90,7 +91,10 @@ async fn get(task: String, include_results: bool, daemon: &Daemon, output: &Outp
     output.message("moothall.v1.GetTaskResponse", &answer, || {
         let Some(task) = &answer.task else { return Ok(()) };
         show(task, output)?;
-        let Some(metadata) = answer.metadata.as_ref().filter(|_| !answer.results.is_empty()) else { return Ok(()) };
+        let is_shown = |tags: &BTreeMap<_, _>| !answer.results.is_empty() || tags.contains_key("pruned");
+        let Some(metadata) = answer.metadata.as_ref().filter(|metadata| is_shown(&metadata.tags)) else {
+            return Ok(());
+        };
         output.line("")?;
         let results = answer.results.iter().collect();
         Verdict { results, duration_ms: task.duration_ms, tags: &metadata.tags }.show(&task.task_id, output)

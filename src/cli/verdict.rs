@@ -17,6 +17,10 @@ pub(crate) struct Verdict<'a> {
 impl Verdict<'_> {
     /// Ranking first, the winner's text last: it is what most want to copy.
     pub(crate) fn show(&self, task: &str, output: &Output) -> io::Result<()> {
+        if self.tags.contains_key("pruned") {
+            let took = millis(self.duration_ms);
+            return output.line(&format!("task {task} completed in {took}; what was said in it has been pruned"));
+        }
         if self.tags.contains_key("simulated") {
             output.heading("SIMULATED: these answers are scripted, no model wrote them")?;
         }

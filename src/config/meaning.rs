@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use moothall_actors::domain::council::{MAX_COUNCILS, MAX_SEATS};
 use moothall_actors::domain::id::Role;
@@ -13,22 +14,26 @@ use tracing_subscriber::EnvFilter;
 use super::host::HostPattern;
 use super::model;
 use super::raw::{
-    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawRunners, RawServer,
-    RawStore,
+    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawRetention,
+    RawRunners, RawServer, RawStore,
 };
 use super::rule::{DAY, Rules};
 use super::section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, ProfileConfig, RunnersConfig, ServerConfig, StoreConfig,
+    LogFormat, NatsConfig, ProfileConfig, RetentionConfig, RunnersConfig, ServerConfig, StoreConfig,
 };
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
+
+/// A hundred years: longer is a slip.
+const MOST_DAYS: i64 = 36_500;
 
 /// `None` = some rule was broken, and noted.
 pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let server = server(&raw.server, rules);
     let nats = nats(&raw.nats, rules);
     let store = store(&raw.store, rules);
+    let retention = retention(&raw.retention, rules);
     let queue = optional(&raw.queue.url, |text| rules.url("queue.url", text, &["redis", "rediss"]));
     let executor = rules.address("executor.address", &raw.executor.address);
     let context = optional(&raw.context.address, |text| rules.address("context.address", text));
@@ -53,6 +58,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
         server: server?,
         nats: nats?,
         store: store?,
+        retention: retention?,
         queue: queue?,
         executor: executor?,
         context: context?,
@@ -100,6 +106,19 @@ fn store(raw: &RawStore, rules: &mut Rules<'_>) -> Option<StoreConfig> {
     };
     let backups = rules.text("store.backups", &raw.backups);
     Some(StoreConfig { url: url?, backups: PathBuf::from(&*backups?) })
+}
+
+fn retention(raw: &RawRetention, rules: &mut Rules<'_>) -> Option<RetentionConfig> {
+    let mut days = |key, given| {
+        let days = rules.whole::<u64>(key, given, 0..=MOST_DAYS)?;
+        Some(Some(days).filter(|&days| days > 0).map(|days| Duration::from_secs(days * 86_400)))
+    };
+    let tasks = days("retention.days", raw.days);
+    let tombstones = days("retention.tombstone_days", raw.tombstone_days);
+    let every = rules.time_within("retention.every", raw.every, 1.0..=DAY);
+    let batch = rules.whole("retention.batch", raw.batch, 1..=65_536);
+    let share = rules.whole("retention.share", raw.share, 1..=100);
+    Some(RetentionConfig { tasks: tasks?, tombstones: tombstones?, every: every?, batch: batch?, share: share? })
 }
 
 fn agents(raw: &RawAgents, rules: &mut Rules<'_>) -> Option<AgentsConfig> {

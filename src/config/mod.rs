@@ -28,7 +28,7 @@ pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, ProfileConfig, ServerConfig, StoreConfig,
+    LogFormat, NatsConfig, ProfileConfig, RetentionConfig, ServerConfig, StoreConfig,
 };
 pub use source::{DEFAULTS, FIXED_NAMES, Sources};
 

@@ -20,6 +20,7 @@ sections! {
         server: RawServer,
         nats: RawNats,
         store: RawStore,
+        retention: RawRetention,
         queue: RawUrl,
         executor: RawAddress,
         context: RawAddress,
@@ -37,6 +38,7 @@ sections! {
     RawServer { bind: String, grpc_port: i64, http_port: i64, }
     RawNats { enabled: bool, url: Vec<String>, }
     RawStore { url: String, backups: String, }
+    RawRetention { days: i64, tombstone_days: i64, every: f64, batch: i64, share: i64, }
     RawUrl { url: String, }
     RawAddress { address: String, }
     RawModel {

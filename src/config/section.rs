@@ -22,6 +22,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub nats: NatsConfig,
     pub store: StoreConfig,
+    pub retention: RetentionConfig,
     /// `None` = the queue is in the store.
     pub queue: Option<Url>,
     /// `host:port`.
@@ -72,6 +73,20 @@ pub struct StoreConfig {
     pub url: DatabaseUrl,
     /// The one folder that backups are written to.
     pub backups: PathBuf,
+}
+
+/// How long finished tasks are kept, and how they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionConfig {
+    /// `None` = for ever.
+    pub tasks: Option<Duration>,
+    /// After the task was pruned; `None` = for ever.
+    pub tombstones: Option<Duration>,
+    pub every: Duration,
+    /// Most events of one transaction.
+    pub batch: usize,
+    /// Of the journal's time, in percent.
+    pub share: u8,
 }
 
 /// A named server and model; what is `None` is as for all.

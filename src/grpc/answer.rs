@@ -140,6 +140,10 @@ fn message(outcome: &CheckOutcome) -> String {
 
 fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     let verdict = &outcome.verdict;
+    // Every verdict ranks a proposal. Where there is none its events were pruned, and what they said is not known.
+    if outcome.proposals.is_empty() {
+        return BTreeMap::from([("pruned".to_owned(), "true".to_owned())]);
+    }
     let mut tags = BTreeMap::from([
         ("calls".to_owned(), verdict.calls.to_string()),
         ("attempts".to_owned(), verdict.attempts.to_string()),

@@ -23,6 +23,14 @@ fn results_stand_best_first_with_their_authors_and_evidence() {
 }
 
 #[test]
+fn what_was_pruned_says_so_and_makes_nothing_up() {
+    let finished = Finished::of(&Outcome { proposals: Vec::new(), ..outcome() }, &role());
+    assert!(finished.results.is_empty());
+    assert_eq!(finished.winner_id, "agent-dev-002");
+    assert_eq!(finished.metadata.tags.into_iter().collect::<Vec<_>>(), [("pruned".to_owned(), "true".to_owned())]);
+}
+
+#[test]
 fn a_check_that_did_not_run_never_looks_passed() {
     let checks = checks(&report());
     let (policy, lint, dry_run) = (checks.policy.unwrap(), checks.lint.unwrap(), checks.dryrun.unwrap());

@@ -19,6 +19,7 @@ use super::number::{int, long};
 use super::orchestrator::parsed;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::journal_service_server::JournalService;
+use super::prune::{self, PruneError, Pruned, Retained, Wish};
 use super::verdict;
 use crate::error::{Kind, journal_status, refuse, status};
 use crate::http::Stage;
@@ -41,6 +42,8 @@ pub struct EventQuery {
     pub stream_prefix: String,
     /// Of [`Event::KINDS`]; empty = all.
     pub types: Vec<String>,
+    /// Whether what there is is wanted, over the gaps that pruning left.
+    pub gaps: bool,
 }
 
 impl EventQuery {
@@ -103,6 +106,17 @@ pub trait JournalAdmin: Journal {
     /// Reads everything back.
     async fn verify(&self) -> Result<Verification, JournalError>;
 
+    /// What pruning left; nothing, where nothing is ever pruned.
+    async fn retained(&self) -> Result<Retained, JournalError> {
+        Ok(Retained::default())
+    }
+
+    /// Prunes now; see [`wire::PruneRequest`].
+    async fn prune(&self, wish: Wish) -> Result<Pruned, PruneError> {
+        let _ = wish;
+        Err(PruneError::NotPossible("this journal keeps everything".into()))
+    }
+
     /// Copies the whole store into its backup folder. `file_name` is a plain name, see [`wire::BackupRequest`].
     async fn backup(&self, file_name: &str) -> Result<Backup, BackupError>;
 }
@@ -138,15 +152,14 @@ impl JournalService for JournalDoor {
 
     async fn stats(&self, _: Request<wire::StatsRequest>) -> Answer<wire::StatsResponse> {
         let stats = self.journal.stats().await.map_err(|error| journal_status(&error))?;
-        Ok(Response::new(wire::StatsResponse {
-            first_seq: long(stats.first_seq),
-            last_seq: long(stats.last_seq),
-            events: long(stats.events),
-            streams: long(stats.streams),
-            tasks: long(stats.tasks),
-            open_tasks: long(stats.open_tasks),
-            bytes: long(stats.bytes),
-        }))
+        let retained = self.journal.retained().await.map_err(|error| journal_status(&error))?;
+        Ok(Response::new(prune::stats(&stats, &retained)))
+    }
+
+    async fn prune(&self, request: Request<wire::PruneRequest>) -> Answer<wire::PruneResponse> {
+        let wish = prune::wish(request.get_ref())?;
+        let pruned = self.journal.prune(wish).await.map_err(|error| prune::refused(&error))?;
+        Ok(Response::new(prune::answer(&pruned)))
     }
 
     async fn verify(&self, _: Request<wire::VerifyRequest>) -> Answer<wire::VerifyResponse> {
@@ -235,7 +248,7 @@ pub(super) fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), St
         }
         let (stream_prefix, types) = (message.stream_prefix.clone(), message.types.clone());
         let left = if limit == 0 { u64::MAX } else { limit };
-        Some((EventQuery { after_seq, limit: PAGE, stream_prefix, types }, left))
+        Some((EventQuery { after_seq, limit: PAGE, stream_prefix, types, gaps: after_seq == 0 }, left))
     })
 }
 

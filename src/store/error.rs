@@ -69,6 +69,21 @@ pub enum StoreError {
     Read(#[from] JournalError),
 }
 
+/// Why a backup did not take a store's place. The store is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the store {} exists; say that it may be replaced", .0.display())]
+    Exists(PathBuf),
+    #[error("{} is the store itself", .0.display())]
+    Itself(PathBuf),
+    #[error("the backup {} is damaged: {}", path.display(), problems.join("; "))]
+    Unsound { path: PathBuf, problems: Vec<String> },
+    #[error(transparent)]
+    Copy(#[from] StoreError),
+}
+
 /// What one read came to, before it is told in the words of the port.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::OpenError;
 
 /// One script per schema version, the first makes version 1. A released script never changes.
-const SCRIPTS: [&str; 1] = [include_str!("migrations/0001_journal.sql")];
+const SCRIPTS: [&str; 2] = [include_str!("migrations/0001_journal.sql"), include_str!("migrations/0002_retention.sql")];
 
 /// Marks the file as ours for `file` and for us: the letters `Moot`.
 const APPLICATION_ID: i64 = 0x4d6f_6f74;
@@ -37,6 +37,15 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<usize, OpenError> 
 /// them.
 pub(super) fn migrate(conn: &mut Connection, taken: usize) -> rusqlite::Result<()> {
     SCRIPTS.iter().enumerate().skip(taken).try_for_each(|(step, script)| take_step(conn, step, script))
+}
+
+/// A connection that may change nothing reads an older store as if the later steps were taken: their tables, empty, for
+/// this connection alone. Works for steps that only make tables.
+pub(super) fn stand_in(conn: &Connection) -> rusqlite::Result<()> {
+    let taken = usize::try_from(pragma(conn, "user_version")?).unwrap_or_default();
+    // 0 = no store of ours: whoever reads it will be told.
+    let missing = if taken == 0 { &[] } else { SCRIPTS.get(taken..).unwrap_or_default() };
+    missing.iter().try_for_each(|script| conn.execute_batch(&script.replace("CREATE TABLE", "CREATE TEMP TABLE")))
 }
 
 /// Belongs to the first step, but takes effect only before the first write, or with a rewrite of the file.
@@ -87,7 +96,23 @@ mod tests {
         let first = store_id(&conn);
         migrated(&mut conn).unwrap();
         assert_eq!(store_id(&conn), first);
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 1);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
+    }
+
+    #[test]
+    fn an_older_store_is_read_with_empty_tables_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let mut older = Connection::open(&path).unwrap();
+        take_step(&mut older, 0, SCRIPTS[0]).unwrap();
+        drop(older);
+        let before = std::fs::read(&path).unwrap();
+        let conn = super::super::connection::read_only(&path).unwrap();
+        let buried: i64 = conn.query_row("SELECT count(*) FROM tombstones", [], |row| row.get(0)).unwrap();
+        let rows: i64 = conn.query_row("SELECT tombstones FROM pruned", [], |row| row.get(0)).unwrap();
+        assert_eq!((buried, rows), (0, 0));
+        drop(conn);
+        assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 
     #[test]

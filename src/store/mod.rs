@@ -8,18 +8,24 @@
 //!
 //! One writer because SQLite has one; a thread because its calls block; groups because a commit costs the same for one
 //! event and for a thousand. What was acknowledged is on the disk (`synchronous=FULL`), in the order of the calls to
-//! `submit`. Everything else here follows from that: `writer.rs` says what happens when the disk is full or fails.
+//! `submit`. Everything else here follows from that: `writer.rs` says what happens when the disk is full or fails,
+//! `prune.rs` how what is too old goes without keeping anybody waiting.
 
 mod backup;
+mod chore;
 mod connection;
 mod error;
 mod fault;
 mod lock;
 mod migration;
 mod projection;
+mod prunable;
+mod prune;
 mod query;
 mod queue;
 mod reader;
+mod restore;
+mod retention;
 mod row;
 mod streams;
 mod transaction;
@@ -43,11 +49,14 @@ use moothall_actors::ports::{
 use tokio::sync::watch;
 
 pub use self::connection::Durability;
-pub use self::error::{OpenError, StoreError};
+pub use self::error::{OpenError, RestoreError, StoreError};
 pub use self::fault::{FaultHook, FaultPoint, UnknownFaultPoint};
 use self::lock::StoreLock;
+pub use self::prunable::Retained;
 use self::queue::{Bounds, Pending, Queue};
 pub use self::reader::{FileSizes, StoreReader};
+pub use self::restore::Restored;
+pub use self::retention::{PruneOrder, Pruned, before};
 pub use self::row::StoredEvent;
 use self::streams::Streams;
 pub use self::url::DatabaseUrl;
@@ -98,6 +107,8 @@ pub struct SqliteJournal {
     shared: Arc<Shared>,
     reader: StoreReader,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by the one prune that runs.
+    pruning: tokio::sync::Mutex<()>,
     /// After the reader: its files are open until then.
     _folder: Option<TemporaryFolder>,
 }
@@ -124,6 +135,12 @@ impl SqliteJournal {
     /// Opens what a daemon, running or dead, has written. Changes nothing in it and takes no lock.
     pub fn open_read_only(path: &Path) -> Result<StoreReader, OpenError> {
         StoreReader::open(path)
+    }
+
+    /// Puts a backup in a store's place; refuses while somebody holds the store, when the backup is not sound, and where
+    /// there is a store unless it may be replaced. Blocks for as long as the backup is big.
+    pub fn restore(from: &Path, to: &Path, replace: bool) -> Result<Restored, RestoreError> {
+        restore::restore(from, to, replace)
     }
 
     fn start(
@@ -159,7 +176,7 @@ impl SqliteJournal {
             .name("journal".to_owned())
             .spawn(move || writer.run())
             .map_err(OpenError::io(path, "starting the writer"))?;
-        Ok(Self { shared, reader, thread: Mutex::new(Some(thread)), _folder: folder })
+        Ok(Self { shared, reader, thread: Mutex::new(Some(thread)), pruning: Default::default(), _folder: folder })
     }
 
     /// Tells every change of [`Journal::health`].
@@ -252,6 +269,10 @@ impl Journal for SqliteJournal {
 
     async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
         self.reader.task(task).await
+    }
+
+    async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        self.reader.tombstone(task).await
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {

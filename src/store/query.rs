@@ -30,6 +30,8 @@ pub(super) struct EventQuery {
     pub(super) stream_prefix: Option<String>,
     /// Only of these types; empty = of any.
     pub(super) kinds: Vec<String>,
+    /// Whether a gap is left unsaid: for those who want what there is, not everything from a place on.
+    pub(super) gaps: bool,
 }
 
 pub(super) fn decode(events: Vec<StoredEvent>) -> Result<Vec<Recorded>, ReadError> {
@@ -54,9 +56,8 @@ pub(super) fn stream(
 
 pub(super) fn events(conn: &Connection, query: &EventQuery) -> Result<Vec<StoredEvent>, ReadError> {
     let snapshot = conn.unchecked_transaction()?;
-    let first_kept: i64 = snapshot.query_row("SELECT first_kept FROM store", [], |row| row.get(0))?;
-    let first_kept = unsigned(first_kept);
-    if query.after_seq.saturating_add(1) < first_kept {
+    let first_kept = first_kept(&snapshot)?;
+    if !query.gaps && query.after_seq.saturating_add(1) < first_kept {
         return Err(ReadError::Pruned { first_kept });
     }
     let mut wheres = String::from("e.seq > ?");
@@ -83,6 +84,11 @@ pub(super) fn events(conn: &Connection, query: &EventQuery) -> Result<Vec<Stored
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// From here on nothing is missing. Before it stands what is never pruned, and what still runs.
+fn first_kept(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row("SELECT first_kept FROM store", [], |row| row.get(0)).map(unsigned)
+}
+
 fn few_streams(conn: &Connection, prefix: &str) -> rusqlite::Result<bool> {
     let mut statement =
         conn.prepare_cached("SELECT count(*) FROM (SELECT 1 FROM streams WHERE name >= ?1 AND name < ?2 LIMIT ?3)")?;
@@ -98,6 +104,16 @@ fn after_all(prefix: &str) -> String {
 pub(super) fn task(conn: &Connection, task: &TaskId) -> Result<Option<TaskRow>, ReadError> {
     let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE task = ?1");
     Ok(conn.prepare_cached(&sql)?.query_row([task.as_str()], task_row).optional()?)
+}
+
+/// The last word on a pruned task, in the form of its row.
+pub(super) fn tombstone(conn: &Connection, task: &TaskId) -> Result<Option<TaskRow>, ReadError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT substr(s.name, 6), b.role, b.kind, b.status, b.run, TRUE, b.content_hash, b.version, NULL, b.winner, \
+         b.error, b.duration_ms, b.accepted_at, b.ended_at \
+         FROM streams s JOIN tombstones b ON b.stream = s.id WHERE s.name = ?1",
+    )?;
+    Ok(statement.query_row([StreamId::task(task).as_str()], task_row).optional()?)
 }
 
 /// A cursor that names no task finds nothing: its task was pruned, and all before it.

@@ -3,6 +3,9 @@
 //! A commit costs the same for one event and for a thousand. So the writer waits a little for more, but only while it
 //! pays: a lone caller finds its group complete at once. Callers wake the writer only when a group is complete, since
 //! a wake-up for every batch would cost more than the batch.
+//!
+//! A chore, such as a step of pruning, goes between two groups. There is one at a time and its owner pauses before the
+//! next, so that groups never wait for more than one.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,6 +14,8 @@ use std::time::{Duration, Instant};
 use moothall_actors::domain::event::NewEvent;
 use moothall_actors::domain::id::StreamId;
 use moothall_actors::ports::{Ack, Batch, Committed, JournalError};
+
+use super::chore::Chore;
 
 /// Most batches in one transaction: a bound on its time, and on what a reader waits for.
 const MAX_GROUP: usize = 1_024;
@@ -89,9 +94,17 @@ pub(super) struct Queue {
     arrived: Condvar,
 }
 
+/// What the writer does next.
+#[derive(Debug)]
+pub(super) enum Turn {
+    Group(VecDeque<Pending>),
+    Chore(Chore),
+}
+
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Pending>,
+    chore: Option<Chore>,
     held: usize,
     held_bytes: usize,
     /// The writer is to be woken when this many wait.
@@ -114,6 +127,7 @@ impl Queue {
     pub(super) fn new(bounds: Bounds) -> Self {
         let state = State {
             waiting: VecDeque::new(),
+            chore: None,
             held: 0,
             held_bytes: 0,
             wake_at: usize::MAX,
@@ -140,12 +154,28 @@ impl Queue {
         }
     }
 
-    /// The next group, in the order of the pushes; `None` = closed and all written. `last` is the size of the group
-    /// before: whoever wrote then is likely to write again, together with those that came during its commit.
-    pub(super) fn gather(&self, last: usize) -> Option<VecDeque<Pending>> {
+    /// Dropped untold when the queue is closed, or when another one waits.
+    pub(super) fn push_chore(&self, chore: Chore) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open) && state.chore.is_none() {
+            state.chore = Some(chore);
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// A chore, or the next group in the order of the pushes; `None` = closed and all written. `last` is the size of
+    /// the group before: whoever wrote then is likely to write again, together with those that came during its commit.
+    pub(super) fn gather(&self, last: usize) -> Option<Turn> {
         let mut state = self.lock();
         let likely = (last + state.waiting.len()).clamp(1, MAX_GROUP);
-        while state.waiting.is_empty() {
+        loop {
+            if let Some(chore) = state.chore.take() {
+                return Some(Turn::Chore(chore));
+            }
+            if !state.waiting.is_empty() {
+                break;
+            }
             if !matches!(state.phase, Phase::Open) {
                 return None;
             }
@@ -159,10 +189,10 @@ impl Queue {
         state.unbroken = state.unbroken.saturating_add(1);
         state.wake_at = usize::MAX;
         if state.waiting.len() <= MAX_GROUP {
-            return Some(std::mem::take(&mut state.waiting));
+            return Some(Turn::Group(std::mem::take(&mut state.waiting)));
         }
         let rest = state.waiting.split_off(MAX_GROUP);
-        Some(std::mem::replace(&mut state.waiting, rest))
+        Some(Turn::Group(std::mem::replace(&mut state.waiting, rest)))
     }
 
     /// Waits until `likely` batches are there, none came for a while, or it took long enough.
@@ -200,6 +230,7 @@ impl Queue {
         if matches!(state.phase, Phase::Open) {
             state.phase = Phase::Closing;
         }
+        state.chore = None;
         drop(state);
         self.arrived.notify_all();
     }
@@ -222,6 +253,7 @@ impl Queue {
             state.phase = Phase::Ended(why.clone());
         }
         let waiting = std::mem::take(&mut state.waiting);
+        state.chore = None;
         drop(state);
         self.arrived.notify_all();
         for pending in waiting {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moothall_actors::domain::event::Recorded;
-use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::ports::{JournalError, JournalStats, Recovery, TaskQuery, TaskRow};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::error::{OpenError, ReadError, StoreError};
+use super::prunable::{self, Retained};
 use super::query::{self, EventQuery};
 use super::row::StoredEvent;
 use super::verify::{self, VerifyReport};
@@ -97,13 +98,47 @@ impl StoreReader {
         kinds: &[String],
     ) -> Result<Vec<StoredEvent>, JournalError> {
         let stream_prefix = stream_prefix.map(str::to_owned);
-        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec() };
+        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec(), gaps: false };
+        self.read(move |conn| query::events(conn, &query)).await
+    }
+
+    /// As [`StoreReader::read_filtered`], over gaps that pruning left: what there is, not everything from a place on.
+    pub async fn read_kept(
+        &self,
+        after_seq: u64,
+        limit: usize,
+        stream_prefix: Option<&str>,
+        kinds: &[String],
+    ) -> Result<Vec<StoredEvent>, JournalError> {
+        let stream_prefix = stream_prefix.map(str::to_owned);
+        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec(), gaps: true };
         self.read(move |conn| query::events(conn, &query)).await
     }
 
     pub async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
         let task = task.clone();
         self.read(move |conn| query::task(conn, &task)).await
+    }
+
+    /// The last word on a pruned task.
+    pub async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        let task = task.clone();
+        self.read(move |conn| query::tombstone(conn, &task)).await
+    }
+
+    /// What was pruned, and what is left of it.
+    pub async fn retained(&self) -> Result<Retained, JournalError> {
+        self.read(prunable::retained).await
+    }
+
+    /// How many tasks a prune would find now.
+    pub async fn prunable(&self, ended_before: Timestamp) -> Result<u64, JournalError> {
+        self.read(move |conn| prunable::count(conn, ended_before)).await
+    }
+
+    pub(super) async fn page_bytes(&self) -> Result<u64, JournalError> {
+        self.read(|conn| Ok(conn.pragma_query_value(None, "page_size", |row| row.get(0)).map(super::row::unsigned)?))
+            .await
     }
 
     pub async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {

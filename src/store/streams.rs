@@ -18,6 +18,8 @@ pub(super) struct Standing {
     pub(super) version: u64,
     /// Its name was not there before.
     pub(super) new: bool,
+    /// What it held is gone and only a tombstone is left: nobody writes to it any more.
+    pub(super) pruned: bool,
 }
 
 /// Two generations: what is not used while the younger fills up is forgotten with the older.
@@ -69,6 +71,12 @@ impl Streams {
         }
     }
 
+    /// What is known of one stream is not so any more.
+    pub(super) fn forget_one(&mut self, stream: &StreamId) {
+        self.young.remove(stream);
+        self.old.remove(stream);
+    }
+
     /// A transaction was rolled back: what was noted in it is not so.
     pub(super) fn forget(&mut self) {
         self.young.clear();
@@ -80,16 +88,19 @@ impl Streams {
 fn add(conn: &Connection, stream: &StreamId) -> rusqlite::Result<Option<Standing>> {
     let mut insert = conn.prepare_cached("INSERT INTO streams (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?;
     let added = insert.execute([stream.as_str()])? > 0;
-    Ok(added.then(|| Standing { id: conn.last_insert_rowid(), version: 0, new: true }))
+    Ok(added.then(|| Standing { id: conn.last_insert_rowid(), version: 0, new: true, pruned: false }))
 }
 
 fn read(conn: &Connection, stream: &StreamId) -> rusqlite::Result<Option<Standing>> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, (SELECT coalesce(max(version), 0) FROM events WHERE stream = streams.id) FROM streams WHERE name = ?1",
+        "SELECT id, (SELECT max(version) FROM events WHERE stream = streams.id), \
+         (SELECT version FROM tombstones WHERE stream = streams.id) FROM streams WHERE name = ?1",
     )?;
     statement
         .query_row([stream.as_str()], |row| {
-            Ok(Standing { id: row.get(0)?, version: unsigned(row.get(1)?), new: false })
+            let (version, buried): (Option<i64>, Option<i64>) = (row.get(1)?, row.get(2)?);
+            let version = unsigned(buried.or(version).unwrap_or(0));
+            Ok(Standing { id: row.get(0)?, version, new: false, pruned: buried.is_some() })
         })
         .optional()
 }

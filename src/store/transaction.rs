@@ -86,7 +86,7 @@ impl Work<'_> {
             };
             let actual = standing.as_ref().map_or(0, |standing| standing.version);
             match standing {
-                Some(standing) if actual == expected => {
+                Some(standing) if actual == expected && !standing.pruned => {
                     standing.version += append.events.len() as u64;
                     if std::mem::take(&mut standing.new) {
                         self.projection.count_stream();

@@ -45,13 +45,24 @@ impl VerifyReport {
     }
 }
 
-/// Streams whose versions do not run from 1 without gaps. Pruning takes whole streams from their beginning, so after it
-/// a stream may begin later.
+/// Streams whose versions do not run from 1 without gaps; only one that is just being deleted begins later.
 const GAPS: &str = "SELECT 'stream ' || coalesce(s.name, e.stream) || ' has ' || count(*) || ' events with versions ' \
      || min(e.version) || ' to ' || max(e.version) \
      FROM events e LEFT JOIN streams s ON s.id = e.stream GROUP BY e.stream \
      HAVING count(*) <> max(e.version) - min(e.version) + 1 \
-     OR (min(e.version) <> 1 AND (SELECT first_kept FROM store) = 1)";
+     OR (min(e.version) <> 1 AND NOT EXISTS (SELECT 1 FROM doomed d JOIN streams t ON t.id = d.stream \
+     WHERE s.name IN (t.name, 'deliberation/' || substr(t.name, 6) || '/' || d.run)))";
+
+/// Tombstones stand alone, each under the name of its task.
+const TOMBSTONES: &str = "SELECT 'tombstone ' || b.stream || ' is of no task' FROM tombstones b \
+     WHERE NOT EXISTS (SELECT 1 FROM streams s WHERE s.id = b.stream AND s.name LIKE 'task/%') UNION ALL \
+     SELECT 'task ' || t.task || ' is there, and its tombstone' FROM tasks t JOIN streams s ON s.name = 'task/' || t.task \
+     JOIN tombstones b ON b.stream = s.id UNION ALL \
+     SELECT 'stream ' || d.stream || ' is to be deleted without a tombstone' FROM doomed d \
+     WHERE NOT EXISTS (SELECT 1 FROM tombstones b WHERE b.stream = d.stream) UNION ALL \
+     SELECT s.name || ' has a tombstone, and ' || count(*) || ' events' FROM tombstones b \
+     JOIN streams s ON s.id = b.stream JOIN events e ON e.stream = b.stream \
+     WHERE NOT EXISTS (SELECT 1 FROM doomed d WHERE d.stream = b.stream) GROUP BY b.stream";
 
 const NAMELESS: &str = "SELECT count(*) || ' events belong to no stream' FROM events e \
      WHERE NOT EXISTS (SELECT 1 FROM streams s WHERE s.id = e.stream) HAVING count(*) > 0";
@@ -62,10 +73,11 @@ const FINALS: &str = "SELECT e.stream, json_extract(e.payload, '$.run') AS run F
 /// Counts that the writer keeps, and what they should be.
 const SUMS: &str = "SELECT 'the count of ' || name || ' is ' || kept || ', there are ' || counted FROM ( \
      SELECT 'events' AS name, events AS kept, (SELECT count(*) FROM events) AS counted FROM totals UNION ALL \
-     SELECT 'streams', streams, (SELECT count(*) FROM streams) FROM totals UNION ALL \
+     SELECT 'streams', streams, (SELECT count(*) FROM streams) - (SELECT count(*) FROM tombstones) FROM totals UNION ALL \
      SELECT 'tasks', tasks, (SELECT count(*) FROM tasks) FROM totals UNION ALL \
      SELECT 'open tasks', open_tasks, (SELECT count(*) FROM tasks WHERE status = 'open') FROM totals UNION ALL \
-     SELECT 'completed tasks', (SELECT coalesce(sum(tasks), 0) FROM finished), \
+     SELECT 'tombstones', tombstones, (SELECT count(*) FROM tombstones) FROM pruned UNION ALL \
+     SELECT 'completed tasks', (SELECT coalesce(sum(tasks), 0) FROM finished) - (SELECT completed FROM pruned), \
      (SELECT count(*) FROM tasks WHERE status = 'completed')) WHERE kept <> counted";
 
 pub(super) fn verify(conn: &Connection) -> Result<VerifyReport, ReadError> {
@@ -74,11 +86,12 @@ pub(super) fn verify(conn: &Connection) -> Result<VerifyReport, ReadError> {
     check_file(&snapshot, &mut report)?;
     report.tell_all(&snapshot, GAPS)?;
     report.tell_all(&snapshot, NAMELESS)?;
+    report.tell_all(&snapshot, TOMBSTONES)?;
     check_payloads(&snapshot, &mut report)?;
     check_finals(&snapshot, &mut report)?;
     report.tell_all(&snapshot, SUMS)?;
     let count = |sql| snapshot.query_row(sql, [], |row: &Row<'_>| row.get(0)).map(unsigned);
-    report.streams = count("SELECT count(*) FROM streams")?;
+    report.streams = count("SELECT (SELECT count(*) FROM streams) - (SELECT count(*) FROM tombstones)")?;
     report.tasks = count("SELECT count(*) FROM tasks")?;
     Ok(report)
 }
@@ -131,7 +144,6 @@ fn check_finals(conn: &Connection, report: &mut VerifyReport) -> Result<(), Read
             "SELECT 'task ' || t.task || ' is ' || t.status || ' in run ' || t.run || ' and has ' || count(f.run) \
              || ' final events' \
              FROM tasks t JOIN streams s ON s.name = 'task/' || t.task LEFT JOIN ({FINALS}) f ON f.stream = s.id \
-             WHERE (SELECT first_kept FROM store) = 1 \
              GROUP BY t.seq HAVING count(f.run) <> t.run - (t.status = 'open')"
         ),
     )

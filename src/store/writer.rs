@@ -7,7 +7,8 @@
 //!   └─────────── damaged: lost, 65
 //! ```
 //!
-//! Writing a group again is safe at every point: what is there already is recognised by its event ids.
+//! Writing a group again is safe at every point: what is there already is recognised by its event ids. Between two
+//! groups it takes a step of pruning, when one is wanted (`chore.rs`).
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -25,7 +26,7 @@ use super::connection::{self, Durability, FileIdentity};
 use super::error::{Cure, EXIT_DATA, EXIT_IO, chain, is_corrupt};
 use super::fault::{FaultHook, FaultPoint};
 use super::lock::{StoreLock, beside};
-use super::queue::{Pending, Queue};
+use super::queue::{Pending, Queue, Turn};
 use super::streams::Streams;
 use super::transaction::{self, Care, Outcome};
 
@@ -109,7 +110,7 @@ pub(super) struct Writer {
 }
 
 /// What stopped a group.
-enum Trouble {
+pub(super) enum Trouble {
     Sqlite(rusqlite::Error),
     Panicked,
     /// There is no file at the path any more.
@@ -125,7 +126,7 @@ impl From<rusqlite::Error> for Trouble {
 }
 
 impl Trouble {
-    fn cure(&self) -> Cure {
+    pub(super) fn cure(&self) -> Cure {
         match self {
             Self::Sqlite(error) => Cure::of(error),
             Self::Panicked | Self::Gone(_) => Cure::Reopen,
@@ -133,7 +134,7 @@ impl Trouble {
         }
     }
 
-    fn why(&self) -> String {
+    pub(super) fn why(&self) -> String {
         match self {
             Self::Sqlite(error) => chain(error),
             Self::Panicked => "the writer panicked".to_owned(),
@@ -142,7 +143,7 @@ impl Trouble {
         }
     }
 
-    fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Sqlite(error) if is_corrupt(error) => EXIT_DATA,
             _ => EXIT_IO,
@@ -154,9 +155,14 @@ impl Writer {
     /// Until the queue is closed and empty, or the store is lost.
     pub(super) fn run(mut self) {
         let mut last = 1;
-        while let Some(mut group) = self.shared.queue.gather(last) {
-            last = group.len();
-            self.see_through(&mut group);
+        while let Some(turn) = self.shared.queue.gather(last) {
+            match turn {
+                Turn::Group(mut group) => {
+                    last = group.len();
+                    self.see_through(&mut group);
+                }
+                Turn::Chore(chore) => self.do_chore(chore),
+            }
             if self.shared.is_lost() {
                 return;
             }
@@ -201,21 +207,29 @@ impl Writer {
     }
 
     fn write(&mut self, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
+        self.with_connection(|writer, conn| writer.transact(conn, group, care))
+    }
+
+    /// Runs what begins and commits a transaction; takes back what it left.
+    pub(super) fn with_connection<T>(
+        &mut self,
+        job: impl FnOnce(&mut Self, &Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
         self.find_file()?;
         let conn = match self.conn.take() {
             Some(conn) => conn,
             None => connection::reopen(&self.path, self.durability)?,
         };
-        let written = self.transact(&conn, group, care);
-        if written.is_err() {
+        let done = job(self, &conn);
+        if done.is_err() {
             self.streams.forget();
             // A failed rollback leaves a connection of unknown state: it is dropped, the next one starts clean.
             if !conn.is_autocommit() && conn.execute_batch("ROLLBACK").is_err() {
-                return written;
+                return done;
             }
         }
         self.conn = Some(conn);
-        written
+        done
     }
 
     fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
@@ -266,7 +280,7 @@ impl Writer {
         None
     }
 
-    fn lose(&self, why: &str, exit_code: u8) -> JournalError {
+    pub(super) fn lose(&self, why: &str, exit_code: u8) -> JournalError {
         self.shared.lose(why, exit_code);
         JournalError::Unusable(why.into())
     }
@@ -289,7 +303,7 @@ impl Writer {
         written.is_err_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
-    fn reach(&self, point: FaultPoint) {
+    pub(super) fn reach(&self, point: FaultPoint) {
         if let Some(hook) = &self.fault {
             hook(point);
         }

@@ -313,3 +313,57 @@ fn a_council_is_as_its_file_says() {
     write("role = 'QA'\nagents = 0\nrounds = 9\n");
     assert_eq!(code(&house.ask(&apply)), 64);
 }
+
+#[test]
+fn a_journal_is_exported_pruned_and_restored() {
+    let house = House::open();
+    assert_eq!(code(&house.ask(&["deliberate", "parse a duration", "--id", "T-1", "--quiet"])), 0);
+    let at = |name: &str| house.folder.path().join(name).display().to_string();
+    let lines = |text: &[u8]| -> Vec<Value> {
+        std::str::from_utf8(text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+
+    let whole = house.json(&["journal", "export", "--out", &at("all.jsonl")]);
+    let events = lines(&std::fs::read(at("all.jsonl")).unwrap());
+    assert_eq!(whole["events"], events.len());
+    assert_eq!(house.json(&["journal", "stats"])["events"], events.len());
+    assert!(events.iter().zip(1..).all(|(event, seq)| event["seq"] == seq));
+    assert_eq!(code(&house.ask(&["journal", "export", "--out", &at("all.jsonl")])), 73);
+    house.json(&["journal", "export", "--task", "T-1", "--out", &at("one.jsonl.zst")]);
+    let packed = std::fs::read(at("one.jsonl.zst")).unwrap();
+    let of_task = lines(&zstd::decode_all(&packed[..]).unwrap());
+    let streams: std::collections::BTreeSet<_> =
+        of_task.iter().map(|event| event["stream"].as_str().unwrap()).collect();
+    assert_eq!(streams.into_iter().collect::<Vec<_>>(), ["deliberation/T-1/1", "task/T-1"]);
+    assert!(of_task.iter().all(|event| events.contains(event)));
+    let part = house.ask(&["journal", "export", "--from", "2", "--until", "4", "--out", "-"]);
+    assert_eq!(lines(&part.stdout), events[1..4]);
+    assert_eq!(code(&house.ask(&["journal", "export", "--task", "T-9", "--out", &at("none.jsonl")])), 66);
+    assert!(!house.folder.path().join("none.jsonl").exists());
+
+    house.json(&["journal", "backup", "one.db"]);
+    let would = house.ask(&["journal", "prune", "--older-than", "0s", "--dry-run"]);
+    assert_eq!(out(&would), "1 tasks would be pruned\n", "{}", err(&would));
+    assert_eq!(house.json(&["journal", "prune", "--older-than", "0s"])["tasks"], 1);
+    let pruned = house.ask(&["task", "get", "T-1"]);
+    assert!(out(&pruned).contains("has been pruned"), "{}", out(&pruned));
+    assert_eq!(code(&house.ask(&["journal", "tail"])), 0);
+    assert!(out(&house.ask(&["journal", "show", "council/DEV"])).contains("CouncilCreated"));
+
+    let (store, backup) = (at("h.db"), at("backups/one.db"));
+    let restore = |more: &[&str]| run(&[&["journal", "restore", &backup, "--store", &store], more].concat());
+    assert_eq!(code(&restore(&["--force"])), 75);
+    let House { daemon, folder, .. } = house;
+    drop(daemon);
+    assert_eq!(code(&restore(&[])), 73);
+    let restored = restore(&["--force"]);
+    assert_eq!(code(&restored), 0, "{}", err(&restored));
+    let offline = |arguments: &[&str]| run(&[&["journal", "--store", &store], arguments].concat());
+    assert!(out(&offline(&["show", "T-1"])).contains("TaskCompleted"));
+    assert_eq!(code(&offline(&["verify"])), 0);
+    assert_eq!(code(&offline(&["prune"])), 64);
+    let pruned = offline(&["prune", "--older-than", "0s"]);
+    assert!(out(&pruned).starts_with("1 tasks pruned"), "{} {}", out(&pruned), err(&pruned));
+    assert_eq!(code(&offline(&["verify"])), 0);
+    drop(folder);
+}

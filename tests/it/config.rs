@@ -45,6 +45,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.limits.open_deliberations.get(), 16_384);
     assert_eq!(config.councils.roles.len(), 5);
     assert_eq!(config.drain, Duration::from_secs(30));
+    let ninety_days = Some(Duration::from_secs(90 * 86_400));
+    assert_eq!((config.retention.tasks, config.retention.tombstones), (ninety_days, ninety_days));
     assert_eq!(config.model.allowed_endpoints, [HostPattern::Loopback]);
 }
 
@@ -201,6 +203,19 @@ fn a_variable_that_is_not_utf8_is_a_problem() {
     let bytes = std::ffi::OsString::from_vec(vec![0xff, 0xfe]);
     let sources = Sources { environment: vec![("VLLM_MODEL".into(), bytes)], ..Sources::default() };
     assert_eq!(refuse(&sources).problems[0].rule, "is not UTF-8");
+}
+
+#[test]
+fn tasks_are_kept_for_days_or_for_ever() {
+    let kept = |text: &str| load(&flags(&[text])).config.retention;
+    assert_eq!(kept("retention.days=0").tasks, None);
+    assert_eq!(kept("retention.tombstone_days=0").tombstones, None);
+    assert_eq!(kept("retention.days=1").tasks, Some(Duration::from_secs(86_400)));
+    for wrong in ["days=-1", "days=36501", "tombstone_days=-1", "every=0", "batch=0", "share=0", "share=101"] {
+        let (name, _) = wrong.split_once('=').unwrap();
+        let text = refuse(&flags(&[&format!("retention.{wrong}")])).to_string();
+        assert!(text.contains(&format!("retention.{name}")), "{text}");
+    }
 }
 
 #[test]

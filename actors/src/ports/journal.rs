@@ -225,6 +225,13 @@ pub trait Journal: Send + Sync + 'static {
 
     async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError>;
 
+    /// The last word on a task that was pruned: its row without a story, nothing else of it is there. A journal that
+    /// never prunes has none.
+    async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
+        let _ = task;
+        Ok(None)
+    }
+
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError>;
 
     /// Read once, before anything is written.

@@ -33,13 +33,15 @@ pub(super) struct Home {
     folder: Arc<TempDir>,
     database: PathBuf,
     settings: BTreeMap<String, String>,
+    /// Whether what daemons log goes to a file.
+    logged: bool,
 }
 
 impl Home {
     /// One council, DEV with three agents, unless told otherwise.
     pub(super) fn new(model: SocketAddr) -> Result<Self> {
         let folder = Arc::new(tempfile::tempdir()?);
-        let home = Self { database: folder.path().join("j.db"), folder, settings: BTreeMap::new() };
+        let home = Self { database: folder.path().join("j.db"), folder, settings: BTreeMap::new(), logged: false };
         let backups = home.folder.path().join("backups").display().to_string();
         Ok(home
             .with("MOOTHALL__STORE__BACKUPS", backups)
@@ -63,6 +65,20 @@ impl Home {
         Self { database: folder.join("j.db"), ..self }
     }
 
+    /// With a file for what its daemons log, see [`Home::log`].
+    pub(super) fn logged(self) -> Self {
+        Self { logged: true, ..self }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// All that was logged so far.
+    pub(super) fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.log_file())?)
+    }
+
     pub(super) fn database(&self) -> &Path {
         &self.database
     }
@@ -82,7 +98,11 @@ impl Home {
     }
 
     pub(super) async fn start_with(&self, more: &[(&str, &str)]) -> Result<Daemon> {
-        let mut child = self.command().envs(more.iter().copied()).spawn()?;
+        let mut command = self.command();
+        if self.logged {
+            command.stderr(std::fs::File::options().create(true).append(true).open(self.log_file())?);
+        }
+        let mut child = command.envs(more.iter().copied()).spawn()?;
         let mut output = BufReader::new(child.stdout.take().context("no pipe")?).lines();
         let line = timeout(LIMIT, output.next_line()).await.context("the daemon was not ready in time")??;
         let Some(line) = line else { bail!("the daemon ended before it was ready: {}", child.wait().await?) };

@@ -1,11 +1,13 @@
 //! Logs, metrics and the limit on open files: set up once at start, before anything else happens.
 //!
 //! Logs go to standard error, so that standard output stays what a command answers. Metrics are kept in the process and
-//! rendered when asked: the HTTP server that shows them is the daemon's own.
+//! rendered when asked: the HTTP server that shows them is the daemon's own. What repeats itself is cut short (`limit.rs`).
+
+mod limit;
 
 use std::io::{IsTerminal as _, stderr};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -13,6 +15,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use self::limit::{LeftOut, Limit, Limited};
 use crate::config::{LogConfig, LogFormat};
 
 /// Bounds of latency histograms, in seconds: from a local cache hit to a long deliberation.
@@ -22,6 +25,7 @@ const LATENCY_BOUNDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 const UPKEEP: Duration = Duration::from_secs(5);
 
 static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
+static LIMIT: OnceLock<Arc<Limit>> = OnceLock::new();
 
 /// What could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +62,8 @@ pub fn prometheus() -> Option<PrometheusHandle> {
     PROMETHEUS.get().cloned()
 }
 
-/// Folds recorded values together for as long as it is polled: without it they pile up between two scrapes.
+/// Folds recorded values together for as long as it is polled: without it they pile up between two scrapes. Also tells
+/// how many log lines were left out.
 pub async fn upkeep() {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
@@ -66,17 +71,24 @@ pub async fn upkeep() {
         if let Some(metrics) = PROMETHEUS.get() {
             metrics.run_upkeep();
         }
+        for LeftOut { target, line, lines } in LIMIT.get().into_iter().flat_map(|limit| limit.left_out(Instant::now()))
+        {
+            metrics::counter!("moothall_log_lines_suppressed_total").increment(lines);
+            tracing::warn!(from = target, line, lines, "more lines like those before were left out");
+        }
     }
 }
 
 fn logs(config: &LogConfig) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?;
+    let limit = LIMIT.get_or_init(Arc::default).clone();
     let lines = fmt::layer().with_writer(stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let lines = Limited { limit, lines }.with_filter(filter);
     Registry::default().with(lines).try_init()?;
     Ok(())
 }

@@ -1,0 +1,44 @@
+//! What is too old goes by itself: a little at a time, beside the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moothall_actors::ports::Clock as _;
+use tokio::task::JoinHandle;
+
+use super::identity::SystemClock;
+use crate::config::RetentionConfig;
+use crate::store::{PruneOrder, SqliteJournal, before};
+
+/// The first look after a start: a daemon that is restarted every hour prunes too, and the start is over by then.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
+
+/// What is to be pruned now. `age` takes the place of the configured one.
+pub(super) fn order(config: &RetentionConfig, age: Option<Duration>) -> PruneOrder {
+    let now = SystemClock.now();
+    PruneOrder {
+        now,
+        ended_before: age.or(config.tasks).map(|age| before(now, age)),
+        pruned_before: config.tombstones.map(|age| before(now, age)),
+        batch: config.batch,
+        share: config.share,
+    }
+}
+
+/// Prunes again and again until it is aborted, which may happen at any time.
+pub(super) fn begin(store: Arc<SqliteJournal>, config: RetentionConfig) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        tokio::time::sleep(FIRST_LOOK.min(config.every)).await;
+        loop {
+            match store.prune(&order(&config, None)).await {
+                Ok(pruned) if pruned.is_nothing() => {}
+                Ok(pruned) => {
+                    let (tasks, events, bytes) = (pruned.tasks, pruned.events, pruned.bytes);
+                    tracing::info!(tasks, events, bytes, "finished tasks were pruned");
+                }
+                Err(error) => tracing::warn!(%error, "pruning stopped; it goes on at the next time"),
+            }
+            tokio::time::sleep(config.every).await;
+        }
+    })
+}

@@ -97,7 +97,7 @@ fn standing(record: &Record) -> Option<Standing> {
 
 /// The review that an event is, before the record has taken it in.
 fn review(record: &Record, event: &Event) -> Option<Review> {
-    let Event::CallAnswered { call, answer } = event else { return None };
+    let Event::CallAnswered { call, answer, .. } = event else { return None };
     let CallId { wave, agent: reviewer, .. } = call;
     if wave.stage != Stage::Critique {
         return None;

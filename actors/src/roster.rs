@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::System;
 use crate::council::{Change, Message as CouncilMessage};
-use crate::domain::council::{Capabilities, Council, Endpoint, MAX_SEATS, Sampling, Seat};
+use crate::domain::council::{Capabilities, Council, Defaults, Endpoint, MAX_SEATS, Sampling, Seat};
 use crate::domain::id::{AgentId, Role, Timestamp};
 use crate::domain::problem::Problems;
 use crate::domain::task::MAX_ROUNDS;
@@ -32,6 +32,7 @@ pub struct CouncilDraft {
     pub model: Arc<str>,
     pub endpoint: Endpoint,
     pub sampling: Sampling,
+    pub defaults: Defaults,
 }
 
 impl CouncilDraft {
@@ -61,6 +62,7 @@ impl CouncilDraft {
             role: self.role,
             rounds: self.rounds,
             review: self.review,
+            defaults: self.defaults,
             agent_type: self.agent_type,
             model: self.model,
             created_at,

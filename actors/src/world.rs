@@ -44,6 +44,8 @@ pub struct Settings {
     pub orphan_grace: Duration,
     /// Tokens that may be used in a day (UTC) before admission closes; `None` = no limit.
     pub tokens_per_day: Option<u64>,
+    /// Globs of what no proposal may change.
+    pub protected: Vec<Arc<str>>,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             temperature: 0.7,
             orphan_grace: Duration::from_secs(30),
             tokens_per_day: None,
+            protected: Vec::new(),
             ping_every: Duration::from_secs(5),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moothall_actors::domain::council::{Endpoint, Sampling};
+use moothall_actors::domain::council::{Defaults, Endpoint, Sampling};
 use moothall_actors::error::SystemError;
 use moothall_actors::{CouncilDraft, System};
 
@@ -37,6 +37,7 @@ pub(super) async fn make_default(system: &System, config: &Config) -> Result<(),
             model: model.clone(),
             endpoint: endpoint.clone(),
             sampling: Sampling::default(),
+            defaults: Defaults::default(),
         };
         match system.create_council(draft).await {
             Ok(_) | Err(SystemError::CouncilExists { .. }) => {}

@@ -10,8 +10,12 @@ use super::AppError;
 
 const BUILT_IN: [(&str, &str); TEMPLATES.len()] = [
     ("critique.md", include_str!("../../config/prompts/critique.md")),
+    ("dialect.md", include_str!("../../config/prompts/dialect.md")),
+    ("dialect_files.md", include_str!("../../config/prompts/dialect_files.md")),
+    ("files.md", include_str!("../../config/prompts/files.md")),
     ("persona.md", include_str!("../../config/prompts/persona.md")),
     ("propose.md", include_str!("../../config/prompts/propose.md")),
+    ("refused.md", include_str!("../../config/prompts/refused.md")),
     ("revise.md", include_str!("../../config/prompts/revise.md")),
     ("seat.md", include_str!("../../config/prompts/seat.md")),
     ("select.md", include_str!("../../config/prompts/select.md")),

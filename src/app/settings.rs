@@ -15,6 +15,7 @@ pub(super) fn system(config: &Config) -> Settings {
         calls_per_agent: config.agents.max_concurrent_tasks.get() as usize,
         temperature: config.model.temperature,
         tokens_per_day: config.limits.tokens_per_day,
+        protected: config.checks.protected.clone(),
         ..Settings::default()
     }
 }

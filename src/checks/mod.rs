@@ -1,31 +1,34 @@
 //! Checks: executable evidence about a text, and the honest word when a check did not run.
 //!
 //! ```text
-//! texts ─▶ equal ones once ─▶ policy: passed │ failed (findings) │ not run (too large)
+//! texts ─▶ equal ones once ─▶ examined as what they are meant to be ([`examine`]): artifact, apply, lint, sections, …
+//!                                parses: a thread, all texts of one call together
+//!                         └─▶ policy over what their authors wrote: passed │ failed (findings) │ not run (too large)
 //!                                < 16 KiB: here; larger: a thread
-//!                         └─▶ lint of the only code block: passed │ failed (line, column) │ not run (why)
-//!                                always a thread, all texts of one call together
 //! ```
 //!
 //! A short text takes the policy some microseconds, less than handing it to another thread would. A parse takes some
 //! hundred, and a hostile text half a second: it never runs where others wait.
 
+mod changes;
 mod code;
-pub mod lint;
+mod document;
+mod examine;
+mod lint;
 mod policy;
 mod syntax;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
-use moothall_actors::ports::Checks;
+use moothall_actors::ports::{Checks, Subject};
 use tokio::sync::Semaphore;
 
 pub use policy::{BUILT_IN, PolicyError};
 
+use self::examine::Examined;
 use self::lint::Linter;
 use self::policy::Policy;
 use crate::config::ChecksConfig;
@@ -39,7 +42,7 @@ const MOST_BYTES: usize = 256 * 1024;
 /// Threads that check at once: they are CPU-bound, and the runtime needs the processors too. More wait their turn.
 const AT_ONCE: usize = 2;
 
-/// The policy and the lint over texts; a dry run is reported as not run.
+/// The policy over texts, and whether they are what they were meant to be; a dry run is reported as not run.
 #[derive(Clone, Debug)]
 pub struct TextChecks {
     /// `None` = checks are switched off.
@@ -83,29 +86,32 @@ impl TextChecks {
         Self { policy: policy.map(Arc::new), linter: Linter::new(), turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    async fn policy(&self, policy: &Arc<Policy>, text: &Arc<str>) -> CheckOutcome {
+    async fn policy(&self, policy: &Arc<Policy>, policed: Result<Arc<str>, &'static str>) -> CheckOutcome {
+        let text = match policed {
+            Ok(text) => text,
+            Err(why) => return CheckOutcome::not_run(why),
+        };
         match text.len() {
             bytes if bytes > MOST_BYTES => {
                 CheckOutcome::not_run(format!("too large: {bytes} bytes, at most {MOST_BYTES} are checked"))
             }
-            bytes if bytes >= INLINE_BYTES => self.elsewhere(policy, text).await,
-            _ => outcome(policy, text),
+            bytes if bytes >= INLINE_BYTES => {
+                let policy = policy.clone();
+                self.in_turn(move || outcome(&policy, &text)).await.unwrap_or_else(CheckOutcome::not_run)
+            }
+            _ => outcome(policy, &text),
         }
     }
 
-    async fn elsewhere(&self, policy: &Arc<Policy>, text: &Arc<str>) -> CheckOutcome {
-        let (policy, text) = (policy.clone(), text.clone());
-        self.in_turn(move || outcome(&policy, &text)).await.unwrap_or_else(CheckOutcome::not_run)
-    }
-
-    /// One outcome per text.
-    async fn lint(&self, texts: &[&Arc<str>]) -> Vec<CheckOutcome> {
-        if !texts.iter().any(|text| syntax::is_lintable(text)) {
-            return texts.iter().map(|text| syntax::lint(&self.linter, text, Duration::ZERO)).collect();
+    /// One for each subject.
+    async fn examine(&self, subjects: &[Subject]) -> Vec<Examined> {
+        if !subjects.iter().any(examine::takes_long) {
+            return examine::all(&self.linter, subjects);
         }
-        let (linter, owned) = (self.linter.clone(), texts.iter().map(|&text| text.clone()).collect::<Vec<_>>());
-        let linted = self.in_turn(move || syntax::lint_all(&linter, &owned)).await;
-        linted.unwrap_or_else(|why| vec![CheckOutcome::not_run(why); texts.len()])
+        let (linter, owned) = (self.linter.clone(), subjects.to_vec());
+        let examined = self.in_turn(move || examine::all(&linter, &owned)).await;
+        let unknown = |why| subjects.iter().map(move |it| Examined::new(CheckOutcome::not_run(why), it.text.clone()));
+        examined.unwrap_or_else(|why| unknown(why).collect())
     }
 
     /// Where blocking is allowed; or why it did not run.
@@ -131,23 +137,23 @@ impl Checks for TextChecks {
         self.policy.as_ref().map_or_else(|| "off".into(), |policy| policy.hash.clone())
     }
 
-    async fn check(&self, texts: Vec<Arc<str>>) -> Vec<CheckReport> {
+    async fn check(&self, subjects: Vec<Subject>) -> Vec<CheckReport> {
         let Some(policy) = &self.policy else {
-            return vec![CheckReport::not_run(&"checks are switched off".into()); texts.len()];
+            return vec![CheckReport::not_run(&"checks are switched off".into()); subjects.len()];
         };
-        let mut different: Vec<&Arc<str>> = Vec::with_capacity(texts.len());
-        for text in &texts {
+        let mut different: Vec<Subject> = Vec::with_capacity(subjects.len());
+        for subject in &subjects {
             // Few texts, seldom of one length: comparing them costs less than hashing them.
-            if !different.contains(&text) {
-                different.push(text);
+            if !different.contains(subject) {
+                different.push(subject.clone());
             }
         }
         let mut reports = Vec::with_capacity(different.len());
-        for (text, lint) in different.iter().zip(self.lint(&different).await) {
-            let (policy, dry_run) = (self.policy(policy, text).await, CheckOutcome::not_run("no runner is set up"));
-            reports.push(CheckReport { policy, lint, dry_run, additional: Default::default() });
+        for Examined { lint, additional, policed } in self.examine(&different).await {
+            let (policy, dry_run) = (self.policy(policy, policed).await, CheckOutcome::not_run("no runner is set up"));
+            reports.push(CheckReport { policy, lint, dry_run, additional });
         }
-        let place = |text| different.iter().position(|known| *known == text).unwrap_or_default();
-        texts.iter().map(|text| reports[place(text)].clone()).collect()
+        let place = |subject| different.iter().position(|known| known == subject).unwrap_or_default();
+        subjects.iter().map(|subject| reports[place(subject)].clone()).collect()
     }
 }

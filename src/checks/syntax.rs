@@ -3,36 +3,25 @@
 //! With more than one block nobody knows which is the work and which an example, and of the usual examples most are no
 //! whole files: then the lint does not run, and says so.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use moothall_actors::domain::check::CheckOutcome;
 
 use super::code::CodeBlocks;
+use super::examine::Time;
 use super::lint::{Language, Linter, Outcome};
-
-/// For all texts of one call together; a usual text takes less than a millisecond.
-const MOST_TIME: Duration = Duration::from_secs(2);
 
 /// Whether a parser has anything to do.
 pub(super) fn is_lintable(text: &str) -> bool {
     block(text).is_ok()
 }
 
-/// One outcome per text. Blocks.
-pub(super) fn lint_all(linter: &Linter, texts: &[Arc<str>]) -> Vec<CheckOutcome> {
-    let until = Instant::now() + MOST_TIME;
-    texts.iter().map(|text| lint(linter, text, until.saturating_duration_since(Instant::now()))).collect()
-}
-
 /// Blocks; does not begin when no time is left.
-pub(super) fn lint(linter: &Linter, text: &str, left: Duration) -> CheckOutcome {
+pub(super) fn lint(linter: &Linter, text: &str, time: &Time) -> CheckOutcome {
     let (language, code) = match block(text) {
         Ok(found) => found,
         Err(why) => return CheckOutcome::not_run(why),
     };
-    if left.is_zero() {
-        return CheckOutcome::not_run(format!("the texts before took more than {} s", MOST_TIME.as_secs()));
+    if let Some(why) = time.is_up() {
+        return CheckOutcome::not_run(why);
     }
     match linter.errors(language, None, code) {
         Outcome::Clean => CheckOutcome::Passed,
@@ -57,7 +46,7 @@ mod tests {
     use super::*;
 
     fn linted(text: &str) -> CheckOutcome {
-        lint(&Linter::new(), text, MOST_TIME)
+        lint(&Linter::new(), text, &Time::enough())
     }
 
     #[test]
@@ -89,7 +78,7 @@ mod tests {
     fn without_time_nothing_is_parsed() {
         let text = "```json\n{\n```\n";
         assert!(linted(text).failed());
-        let CheckOutcome::NotRun { why } = lint(&Linter::new(), text, Duration::ZERO) else { panic!("it ran") };
+        let CheckOutcome::NotRun { why } = lint(&Linter::new(), text, &Time::none()) else { panic!("it ran") };
         assert_eq!(&*why, "the texts before took more than 2 s");
     }
 }

@@ -3,6 +3,7 @@
 //! Answers go to standard output, everything else to standard error. Colour is for terminals, and `NO_COLOR` ends it.
 //! Texts come from models and clients: control characters in them are dropped before a person's terminal sees them.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ impl Output {
     /// A line, or several, for people.
     pub(crate) fn line(&self, text: &str) -> io::Result<()> {
         write_line(&printable(text))
+    }
+
+    /// A text for another program, byte for byte; on a terminal without what would steer it.
+    pub(crate) fn exact(&self, text: &str) -> io::Result<()> {
+        let shown = if io::stdout().is_terminal() { printable(text).into() } else { Cow::Borrowed(text) };
+        io::stdout().lock().write_all(shown.as_bytes())
     }
 
     pub(crate) fn heading(&self, text: &str) -> io::Result<()> {

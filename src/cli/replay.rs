@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moothall_actors::Prompts;
+use moothall_actors::artifact::Draft;
 use moothall_actors::domain::event::{Event, NewEvent, Recorded};
 use moothall_actors::domain::id::{EventId, StreamId, Timestamp};
 use moothall_actors::replay::{Replayed, replay};
@@ -128,13 +129,18 @@ fn show(step: &Replayed, output: &Output) -> std::io::Result<()> {
             heading(&format!("run {} begins: {}, {} rounds", plan.run, seats.join(", "), plan.rounds))?;
             texts(&[("all calls begin with", &plan.prefix)], output)
         }
-        Event::CallAnswered { call, answer } => {
+        Event::CallAnswered { call, answer, draft } => {
             let (tokens, took) = (answer.usage.total(), answer.duration.as_millis());
             let (tokens, took) =
                 (count(i64::try_from(tokens).unwrap_or_default()), millis(i64::try_from(took).unwrap_or_default()));
             heading(&format!("{}, {} answered ({tokens} tokens, {took}, {})", call.wave, call.agent, answer.model))?;
             let prompt = step.prompt.as_deref().unwrap_or("(its prompt cannot be made again)");
-            texts(&[("asked", prompt), ("answered", &answer.text)], output)
+            texts(&[("asked", prompt), ("answered", &answer.text)], output)?;
+            match draft {
+                None => Ok(()),
+                Some(Draft::Sound(text)) => texts(&[("as an artifact", text)], output),
+                Some(Draft::Rejected(why)) => texts(&[("refused as an artifact", &why.to_string())], output),
+            }
         }
         Event::CallFailed { call, failure } => {
             heading(&format!("{}, {} is missing: {}", call.wave, call.agent, failure.message))?;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use moothall_actors::artifact::Artifact;
+
+use super::exit::{Exit, Failure};
 use super::output::{Output, count, millis};
 use crate::grpc::proto::fleet::orchestrator::v1::{CheckSuite, DeliberationResult};
 
@@ -51,6 +54,18 @@ impl Verdict<'_> {
     /// The winner's text alone.
     pub(crate) fn show_winner(&self, output: &Output) -> io::Result<()> {
         self.results.first().map_or(Ok(()), |winner| output.line(content(winner)))
+    }
+
+    /// The winner's diff alone, as it is.
+    pub(crate) fn show_diff(&self, output: &Output) -> Result<(), Failure> {
+        let artifact = self.results.first().and_then(|winner| Artifact::read(content(winner)));
+        match artifact {
+            Some(artifact) => Ok(output.exact(&artifact.diff)?),
+            None => {
+                let failure = Failure::new(Exit::FAILED, "the winner is no artifact: it has no diff");
+                Err(failure.hint("--artifact patch with --file PATH, or --artifact files, asks for one."))
+            }
+        }
     }
 
     fn row(&self, result: &DeliberationResult) -> Vec<String> {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -49,6 +50,12 @@ struct WorkArgs {
     /// Metadata, such as story_id=S-1 or budget_tokens=50000; can be given many times
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
+    /// What the proposals are to be: auto, files, patch, document or none
+    #[arg(long, value_name = "KIND")]
+    artifact: Option<String>,
+    /// A file that the task is about, by its path from here; its text goes along. Can be given many times
+    #[arg(long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
     /// Deadline of the whole deliberation
     #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
     timeout: i32,
@@ -58,6 +65,17 @@ struct WorkArgs {
     /// Show nothing but the winner's text
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
+    /// Show nothing but the winner's diff, for `git apply`
+    #[arg(long, conflicts_with_all = ["json", "quiet", "detach"])]
+    diff: bool,
+}
+
+/// What is shown of an answer.
+#[derive(Clone, Copy, Debug)]
+enum Shown {
+    All,
+    WinnersText,
+    WinnersDiff,
 }
 
 #[derive(Args, Debug)]
@@ -160,7 +178,19 @@ impl WorkArgs {
     fn read(mut self) -> Result<Self, Failure> {
         self.description = text(self.description)?;
         self.rubric = text(self.rubric)?;
+        self.metadata.extend(self.artifact.take().map(|kind| ("artifact".to_owned(), kind)));
+        for path in std::mem::take(&mut self.files) {
+            self.metadata.push(carried(&path)?);
+        }
         Ok(self)
+    }
+
+    fn shown(&self) -> Shown {
+        match (self.quiet, self.diff) {
+            (_, true) => Shown::WinnersDiff,
+            (true, false) => Shown::WinnersText,
+            (false, false) => Shown::All,
+        }
     }
 
     fn task(&self) -> String {
@@ -176,6 +206,19 @@ impl WorkArgs {
             timeout_seconds: self.timeout,
         }
     }
+}
+
+/// A file as a task carries it. The daemon says which paths it takes.
+fn carried(path: &Path) -> Result<(String, String), Failure> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let why = match error.kind() {
+            std::io::ErrorKind::InvalidData => "is not UTF-8".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        Failure::new(Exit::USAGE, format!("--file {shown} {why}"))
+    })?;
+    Ok((format!("file:{}", shown.trim_start_matches("./")), text))
 }
 
 /// `-` is standard input, `@FILE` a file, all else itself.
@@ -231,7 +274,7 @@ impl Request {
 
 async fn run(request: Request, work: &WorkArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
     let task = request.task().to_owned();
-    let mut live = Live::new(work.quiet || work.detach || output.is_json());
+    let mut live = Live::new(work.quiet || work.diff || work.detach || output.is_json());
     let outcome = tokio::select! {
         answer = request.send_until_answered(daemon) => Some(answer),
         accepted = follow(daemon, &task, &mut live, work.detach) => {
@@ -242,7 +285,7 @@ async fn run(request: Request, work: &WorkArgs, daemon: &Daemon, output: &Output
     };
     live.finish();
     match outcome {
-        Some(Ok(answer)) => answer.show(&task, work.quiet, output),
+        Some(Ok(answer)) => answer.show(&task, work.shown(), output),
         Some(Err(status)) => Err(failed(status, &task, daemon).await),
         None => Err(leave(work, &task, daemon).await),
     }
@@ -279,7 +322,7 @@ async fn follow(daemon: &Daemon, task: &str, live: &mut Live, only_accepted: boo
 }
 
 impl Answer {
-    fn show(&self, task: &str, quiet: bool, output: &Output) -> Result<(), Failure> {
+    fn show(&self, task: &str, shown: Shown, output: &Output) -> Result<(), Failure> {
         if output.is_json() {
             return Ok(output.document(&self.json()?)?);
         }
@@ -293,12 +336,11 @@ impl Answer {
             }
         };
         let verdict = Verdict { results, duration_ms, tags: tags.as_ref().unwrap_or(&none) };
-        if quiet {
-            verdict.show_winner(output)?
-        } else {
-            verdict.show(task, output)?
+        match shown {
+            Shown::All => Ok(verdict.show(task, output)?),
+            Shown::WinnersText => Ok(verdict.show_winner(output)?),
+            Shown::WinnersDiff => verdict.show_diff(output),
         }
-        Ok(())
     }
 
     fn json(&self) -> Result<Value, Failure> {

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use moothall_actors::artifact::Guard;
 use moothall_actors::domain::council::{MAX_COUNCILS, MAX_SEATS};
 use moothall_actors::domain::id::Role;
 use moothall_actors::domain::task::MAX_ROUNDS;
@@ -190,7 +191,11 @@ fn deliberation(raw: &RawDeliberation, rules: &mut Rules<'_>) -> Option<Delibera
 
 fn checks(raw: &RawChecks, rules: &mut Rules<'_>) -> Option<ChecksConfig> {
     let policy = rules.path("checks.policy", &raw.policy, Path::is_file, "file");
-    Some(ChecksConfig { enabled: raw.enabled, policy: policy? })
+    let protected = match Guard::new(raw.protected.iter().cloned(), []) {
+        Ok(_) => Some(raw.protected.iter().map(|glob| glob.as_str().into()).collect()),
+        Err(wrong) => rules.refuse("checks.protected", wrong.join("; ")),
+    };
+    Some(ChecksConfig { enabled: raw.enabled, policy: policy?, protected: protected? })
 }
 
 fn limits(raw: &RawLimits, rules: &mut Rules<'_>) -> Option<LimitsConfig> {

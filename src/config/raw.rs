@@ -74,7 +74,7 @@ sections! {
     RawRunners { calls: i64, silence_timeout: f64, progress_per_second: i64, }
     RawCouncils { init_default: bool, roles: Vec<String>, agents: i64, rounds: i64, }
     RawDeliberation { timeout: f64, prompts: String, }
-    RawChecks { enabled: bool, policy: String, }
+    RawChecks { enabled: bool, policy: String, protected: Vec<String>, }
     RawLimits { open_deliberations: i64, tokens_per_day: i64, }
     RawDrain { timeout: f64, }
     RawLog { format: String, filter: String, }

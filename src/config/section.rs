@@ -165,6 +165,8 @@ pub struct ChecksConfig {
     pub enabled: bool,
     /// `None` = the built-in rules.
     pub policy: Option<PathBuf>,
+    /// Globs of what no proposal may change.
+    pub protected: Vec<Arc<str>>,
 }
 
 /// What the daemon takes on.

@@ -1,13 +1,15 @@
 //! Councils and agents: requests parsed into drafts and seats, standings shown as messages.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use moothall_actors::CouncilDraft;
-use moothall_actors::domain::council::{Capabilities, Endpoint, MAX_SEATS, Sampling, Seat};
+use moothall_actors::artifact::Wanted;
+use moothall_actors::domain::council::{Capabilities, Defaults, Endpoint, MAX_SEATS, Sampling, Seat};
 use moothall_actors::domain::id::{AgentId, Role};
 use moothall_actors::domain::problem::Problems;
-use moothall_actors::domain::task::MAX_ROUNDS;
+use moothall_actors::domain::task::{MAX_ROUNDS, MAX_TIMEOUT_SECONDS};
 use moothall_actors::view::{AgentView, CouncilView};
 use tonic::Status;
 use url::Url;
@@ -21,6 +23,7 @@ use crate::error::{Kind, invalid, refuse};
 /// Agents of a council that names no number.
 const DEFAULT_AGENTS: usize = 3;
 const MAX_CALLS_AT_ONCE: i32 = 1024;
+const MAX_DEADLINE: u32 = MAX_TIMEOUT_SECONDS.cast_unsigned();
 const MAX_MODEL_BYTES: usize = 256;
 
 /// What agents may be, as the configuration says.
@@ -62,7 +65,8 @@ pub(super) fn draft(request: fleet::CreateCouncilRequest, settings: &AgentSettin
     };
     let model = custom.model.unwrap_or(named_model);
     let sampling = custom.sampling.or(&profile.sampling);
-    Ok(CouncilDraft { role, num_agents, rounds, review, agent_type, model, endpoint, sampling })
+    let defaults = custom.defaults;
+    Ok(CouncilDraft { role, num_agents, rounds, review, agent_type, model, endpoint, sampling, defaults })
 }
 
 const NO_EXECUTOR: &str = "agent_type RAY_VLLM needs the executor client, which this version lacks; VLLM agents call \
@@ -125,6 +129,7 @@ struct Custom {
     url: Option<Url>,
     model: Option<Arc<str>>,
     sampling: Overrides,
+    defaults: Defaults,
 }
 
 /// What a request sets goes before what its profile says.
@@ -156,8 +161,27 @@ impl Custom {
             max_tokens: within(problems, param("max_tokens"), "1 to 1048576", |n: &u32| (1..=1 << 20).contains(n)),
             seed: within(problems, param("seed"), "0 to 4294967295", |_: &u32| true),
         };
-        Self { url, model, sampling: Overrides(sampling) }
+        let deadline = 1..=MAX_DEADLINE;
+        let rule = format!("1 to {MAX_DEADLINE}");
+        let defaults = Defaults {
+            artifact: param("artifact").and_then(|(field, text)| artifact(problems, field, text)),
+            persona: param("persona").map(|(_, text)| text.into()),
+            deadline_seconds: within(problems, param("deadline_seconds"), &rule, |s: &NonZeroU32| {
+                deadline.contains(&s.get())
+            }),
+            budget_tokens: within(problems, param("budget_tokens"), "a whole number from 1", |_: &NonZeroU64| true),
+        };
+        Self { url, model, sampling: Overrides(sampling), defaults }
     }
+}
+
+fn artifact(problems: &mut Problems, field: String, text: &str) -> Option<Wanted> {
+    let wanted = Wanted::parse(text);
+    if wanted.is_none() {
+        let shown = crate::error::cut(text, 64);
+        problems.push(field, format!("is {shown:?}; allowed are auto, files, patch, document and none"));
+    }
+    wanted
 }
 
 fn within<T: FromStr>(

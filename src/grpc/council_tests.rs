@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moothall_actors::domain::council::Council;
+use moothall_actors::domain::council::{Council, Defaults};
 use moothall_actors::domain::id::Timestamp;
 use moothall_actors::view::{AgentStatus, CouncilStatus};
 use tonic::Code;
@@ -209,6 +209,7 @@ fn a_council_is_shown_with_its_agents_only_when_asked() {
         role: role(),
         rounds: 0,
         review: true,
+        defaults: Defaults::default(),
         agent_type: "VLLM".into(),
         model: "".into(),
         seats: vec![seat.clone()],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moothall::checks::{BUILT_IN, TextChecks};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
-use moothall_actors::ports::Checks as _;
+use moothall_actors::ports::{Checks as _, Subject};
 
 /// Rule, what it finds, what it does not.
 type Example = (&'static str, Vec<String>, Vec<String>);
@@ -218,7 +218,7 @@ fn apis() -> Vec<Example> {
 }
 
 async fn report(text: &str) -> CheckReport {
-    TextChecks::built_in().unwrap().check(vec![text.into()]).await.remove(0)
+    TextChecks::built_in().unwrap().check(vec![Subject::plain(text)]).await.remove(0)
 }
 
 fn findings(report: &CheckReport) -> Vec<Arc<str>> {
@@ -274,7 +274,7 @@ async fn what_did_not_run_is_not_passed() {
         matches!(report.lint, CheckOutcome::NotRun { .. }) && matches!(report.dry_run, CheckOutcome::NotRun { .. })
     );
     let off = TextChecks::disabled();
-    let report = off.check(vec!["os.system(x)".into()]).await.remove(0);
+    let report = off.check(vec![Subject::plain("os.system(x)")]).await.remove(0);
     assert_eq!(report, CheckReport::not_run(&"checks are switched off".into()));
     assert_eq!(&*off.policy_hash(), "off");
 }
@@ -291,7 +291,7 @@ async fn size_decides_where_and_whether_a_text_is_checked() {
 
 #[tokio::test]
 async fn reports_come_in_the_order_of_the_texts() {
-    let texts: Vec<Arc<str>> = ["os.system(x)", "fine", "os.system(x)"].map(Arc::from).to_vec();
+    let texts = ["os.system(x)", "fine", "os.system(x)"].map(Subject::plain).to_vec();
     let reports = TextChecks::built_in().unwrap().check(texts).await;
     let failed: Vec<_> = reports.iter().map(CheckReport::any_failed).collect();
     assert_eq!(failed, [true, false, true]);

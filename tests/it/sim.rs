@@ -13,7 +13,7 @@ use moothall::sim::{
 use moothall_actors::domain::answer::Class;
 use moothall_actors::domain::council::Endpoint;
 use moothall_actors::domain::id::{AgentId, CallId, RunId, Stage, TaskId, Wave};
-use moothall_actors::ports::{AnswerForm, Checks as _, Model, ModelCall};
+use moothall_actors::ports::{AnswerForm, Checks as _, Model, ModelCall, Subject};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -354,10 +354,10 @@ async fn the_winner_of_the_demo_is_right() {
 #[tokio::test]
 async fn the_lint_finds_what_is_broken_in_the_demo_and_nothing_else() {
     let (_, model) = demo();
-    let mut texts: Vec<Arc<str>> = Vec::new();
+    let mut texts = Vec::new();
     for seat in 1..=3 {
-        texts.push(told(&model, Stage::Propose, 0, seat, "").await.into());
-        texts.push(told(&model, Stage::Revise, 1, seat, "").await.into());
+        texts.push(Subject::plain(told(&model, Stage::Propose, 0, seat, "").await));
+        texts.push(Subject::plain(told(&model, Stage::Revise, 1, seat, "").await));
     }
     let reports = TextChecks::built_in().unwrap().check(texts).await;
     let failed: Vec<_> = reports.iter().map(|report| report.lint.failed()).collect();

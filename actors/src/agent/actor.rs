@@ -92,7 +92,7 @@ impl Live {
             Place::Waits(ticket) => drop(self.waiting.insert(ticket, (call, reply))),
             Place::Refused => {
                 let failure = Failure::new(Class::Busy, "too many calls wait at this agent");
-                reply.tell(Err(Failure { retry_after: Some(RETRY_AFTER), ..failure }));
+                reply.fail(Failure { retry_after: Some(RETRY_AFTER), ..failure });
             }
         }
     }
@@ -116,7 +116,7 @@ impl Live {
         let task = self.tasks.spawn(async move {
             let _in_flight = in_flight;
             let result = model.complete(&call).await;
-            reply.tell(result);
+            reply.tell(result).await;
         });
         self.started.insert(ticket, task);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ractor::ActorRef;
 
 use super::calls::Calls;
-use crate::deliberation;
+use crate::deliberation::{self, Drafting};
 use crate::domain::answer::{Answer, Class, Failure};
 use crate::domain::id::{CallId, RunId};
 use crate::ports::ModelCall;
@@ -51,24 +51,38 @@ impl Handle {
 pub(crate) struct Reply {
     to: ActorRef<deliberation::Message>,
     call: Option<CallId>,
+    drafting: Option<Drafting>,
 }
 
 impl Reply {
-    pub(crate) fn new(to: ActorRef<deliberation::Message>, call: CallId) -> Self {
-        Self { to, call: Some(call) }
+    /// `drafting`: the answer is to be an artifact.
+    pub(crate) fn new(to: ActorRef<deliberation::Message>, call: CallId, drafting: Option<Drafting>) -> Self {
+        Self { to, call: Some(call), drafting }
     }
 
-    pub(crate) fn tell(mut self, result: Result<Answer, Failure>) {
+    /// Tells what the call brought. Words that are to be an artifact are translated first, here in the task of the call.
+    pub(crate) async fn tell(mut self, result: Result<Answer, Failure>) {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(failure) => return self.fail(failure),
+        };
+        let draft = match self.drafting.take() {
+            Some(drafting) => drafting.draft(answer.text.clone()).await,
+            None => None,
+        };
         if let Some(call) = self.call.take() {
-            self.send(call, result);
+            self.send(deliberation::Input::Answered { call, answer, draft });
         }
     }
 
-    fn send(&self, call: CallId, result: Result<Answer, Failure>) {
-        let input = match result {
-            Ok(answer) => deliberation::Input::Answered { call, answer },
-            Err(failure) => deliberation::Input::Failed { call, failure },
-        };
+    /// Tells why there is no answer.
+    pub(crate) fn fail(mut self, failure: Failure) {
+        if let Some(call) = self.call.take() {
+            self.send(deliberation::Input::Failed { call, failure });
+        }
+    }
+
+    fn send(&self, input: deliberation::Input) {
         drop(self.to.cast(deliberation::Message::Input(input)));
     }
 }
@@ -78,7 +92,7 @@ impl Drop for Reply {
         if let Some(call) = self.call.take() {
             // The call may have gone out: it counts as one request.
             let gone = Failure::new(Class::Gone, "the agent stopped before it answered");
-            self.send(call, Err(Failure { attempts: 1, ..gone }));
+            self.send(deliberation::Input::Failed { call, failure: Failure { attempts: 1, ..gone } });
         }
     }
 }

@@ -50,9 +50,9 @@ impl Live {
         match state::call(paper) {
             Ok((agent, call)) => match self.arguments.world.registry.agent(&self.role, &agent) {
                 Some(handle) => handle.ask(call, reply),
-                None => reply.tell(Err(Failure::new(Class::Gone, "the architect's agent is not there"))),
+                None => reply.fail(Failure::new(Class::Gone, "the architect's agent is not there")),
             },
-            Err(error) => reply.tell(Err(Failure::new(Class::Internal, format!("the ballot cannot be made: {error}")))),
+            Err(error) => reply.fail(Failure::new(Class::Internal, format!("the ballot cannot be made: {error}"))),
         }
     }
 }

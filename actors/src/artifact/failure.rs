@@ -55,6 +55,32 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Whether the answer itself is at fault, and not how it fits the files: then nobody knows whether it would.
+    #[must_use]
+    pub fn is_of_form(self) -> bool {
+        match self {
+            Self::NoArtifact
+            | Self::NoFence
+            | Self::Truncated
+            | Self::TruncatedEdit
+            | Self::Placeholder
+            | Self::EmptyAnchor
+            | Self::UnsafePath
+            | Self::TooLarge => true,
+            Self::NoChange
+            | Self::MissingFile
+            | Self::TargetExists
+            | Self::AnchorNotFound
+            | Self::AnchorAmbiguous
+            | Self::CaseCollision
+            | Self::FileIsDirectory
+            | Self::ProtectedPath
+            | Self::BaseMoved => false,
+        }
+    }
+}
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -216,9 +216,15 @@ fn a_base_is_checked_and_named_by_its_content() {
     assert_eq!(Base::default().bundle(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
+macro_rules! prompt {
+    ($name:literal) => {
+        include_str!(concat!("../../../config/prompts/", $name))
+    };
+}
+
 #[test]
 fn the_prompts_show_what_is_accepted() {
-    for text in [include_str!("dialect.md"), include_str!("dialect_files.md")] {
+    for text in [prompt!("dialect.md"), prompt!("dialect_files.md")] {
         assert!(text.lines().count() <= 25);
         let words = text.replace("{{ nonce }}", "k7");
         let carried = base(&[("src/duration.py", "def seconds(text):\n    return int(text)\n")]);

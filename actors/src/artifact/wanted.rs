@@ -36,6 +36,10 @@ impl Wanted {
         }
     }
 
+    pub(crate) fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+
     /// Whether a proposal without changes is a failed one.
     #[must_use]
     pub fn needs_changes(self) -> bool {

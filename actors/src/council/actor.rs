@@ -66,7 +66,7 @@ impl Actor for CouncilActor {
         match message {
             Message::Start { running } => live.start(running),
             Message::Change { change, reply } => live.change(&myself, change, reply),
-            Message::Loaded(loaded) => live.loaded(&myself, loaded?),
+            Message::Loaded(loaded) => live.loaded(&myself, (*loaded)?),
             Message::Written(result) => live.written(&myself, result),
             Message::Ping { beat } => live.arguments.heartbeat.store(beat, Ordering::Relaxed),
         }
@@ -79,7 +79,8 @@ impl Live {
         self.council = None;
         let (world, role, myself) = (self.arguments.world.clone(), self.arguments.role.clone(), myself.clone());
         self.tasks.spawn(async move {
-            drop(myself.cast(Message::Loaded(folded(&*world.ports.journal, &role).await)));
+            let loaded = Box::new(folded(&*world.ports.journal, &role).await);
+            drop(myself.cast(Message::Loaded(loaded)));
         });
     }
 

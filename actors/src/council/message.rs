@@ -30,7 +30,7 @@ pub(crate) enum Message {
     /// From the system. Told through `reply` when it is durable. At most [`super::state::MOST_WAITING`] wait.
     Change { change: Change, reply: Reply },
     /// From its own reading task.
-    Loaded(Result<Option<(Council, u64)>, JournalError>),
+    Loaded(Box<Result<Option<(Council, u64)>, JournalError>>),
     /// From the journal's writer.
     Written(Result<Committed, JournalError>),
     /// From the supervisor.

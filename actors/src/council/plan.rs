@@ -1,8 +1,11 @@
 //! From a task to the plan of its deliberation, for whoever writes that it begins.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::state;
+use crate::artifact::Wanted;
 use crate::domain::council::{Council, Seat};
 use crate::domain::event::Plan;
 use crate::domain::id::{Role, RunId};
@@ -16,12 +19,19 @@ pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskS
     let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
     let seating =
         state::seating(council, &spec, settings.temperature, ready).ok_or_else(|| state::nobody_ready(council))?;
-    let prefix = world.prompts.shared(&spec).map_err(|error| Arc::from(error.to_string()))?;
     let salt = world.ports.ids.random();
+    let prefix = world
+        .prompts
+        .shared(&spec, council.defaults.persona.as_deref(), salt)
+        .map_err(|error| Arc::from(error.to_string()))?;
     let architect = architect(world, &spec, salt);
-    let deadline = spec.timeout.unwrap_or(settings.deadline);
+    let of_council = council.defaults.deadline_seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
+    let deadline = spec.timeout.or(of_council).unwrap_or(settings.deadline);
     Ok(Plan {
         run,
+        wanted: wanted(council, &spec),
+        protected: settings.protected.clone(),
+        budget_tokens: spec.budget_tokens.or(council.defaults.budget_tokens.map(NonZeroU64::get)),
         spec,
         seats: seating.seats,
         architect,
@@ -36,6 +46,14 @@ pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskS
         deadline,
         call_timeout: settings.call_timeout.min(deadline),
     })
+}
+
+/// What the task says, else what its council does. A council's patch needs files: without them there are only new ones.
+fn wanted(council: &Council, spec: &TaskSpec) -> Wanted {
+    match spec.wanted().or(council.defaults.artifact).unwrap_or_default() {
+        Wanted::Patch if spec.base().is_empty() => Wanted::Files,
+        wanted => wanted,
+    }
 }
 
 /// A ready agent of the ARCHITECT council, each in its turn. Those who proposed do not choose.

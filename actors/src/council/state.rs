@@ -96,7 +96,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::domain::council::{Capabilities, Endpoint, Sampling};
+    use crate::domain::council::{Capabilities, Defaults, Endpoint, Sampling};
     use crate::domain::id::{Role, Timestamp};
     use crate::domain::task::TaskDraft;
 
@@ -118,6 +118,7 @@ mod tests {
             role,
             rounds: 0,
             review: true,
+            defaults: Defaults::default(),
             agent_type: "VLLM".into(),
             model: "".into(),
             created_at: Timestamp(0),

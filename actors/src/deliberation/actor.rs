@@ -23,7 +23,7 @@ use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{EventId, Role, Stage, Timestamp};
 use crate::error::SystemError;
-use crate::ports::{Ack, JournalError};
+use crate::ports::{Ack, JournalError, Subject};
 use crate::running::{Ending, Running};
 use crate::world::World;
 
@@ -222,7 +222,7 @@ impl Live {
             Effect::Decide { event, task } => self.append(myself, vec![event], task.map(|task| *task)),
             Effect::Ask(asked) => self.ask(myself, asked),
             Effect::Withdraw => self.withdraw(),
-            Effect::Check { texts, within } => self.check(myself, texts, within),
+            Effect::Check { subjects, within } => self.check(myself, subjects, within),
             Effect::Arm { timer, after } => self.arm(myself, timer, after),
             Effect::Show(update) => self.running.progress.push(update),
             Effect::End(ending) => self.end(myself, ending),
@@ -296,7 +296,8 @@ impl Live {
 
     fn ask(&mut self, myself: &ActorRef<Message>, asked: Ask) {
         let Some((state, _)) = &self.state else { return };
-        let reply = Reply::new(myself.clone(), asked.call.clone());
+        let drafting = state.record().drafting(&asked.call);
+        let reply = Reply::new(myself.clone(), asked.call.clone(), drafting);
         if asked.call.wave.stage == Stage::Select {
             let paper = ask::ballot_paper(state.record(), &self.prompts, asked);
             return self.world.registry.vote(paper, reply);
@@ -305,9 +306,9 @@ impl Live {
         match ask::model_call(state.record(), &self.prompts, asked) {
             Ok(call) => match self.world.registry.agent(&self.running.spec.role, &agent) {
                 Some(handle) => handle.ask(call, reply),
-                None => reply.tell(Err(Failure::new(Class::Gone, "the agent is not there"))),
+                None => reply.fail(Failure::new(Class::Gone, "the agent is not there")),
             },
-            Err(error) => reply.tell(Err(Failure::new(Class::Internal, format!("the prompt cannot be made: {error}")))),
+            Err(error) => reply.fail(Failure::new(Class::Internal, format!("the prompt cannot be made: {error}"))),
         }
     }
 
@@ -323,12 +324,12 @@ impl Live {
         }
     }
 
-    fn check(&mut self, myself: &ActorRef<Message>, texts: Vec<Arc<str>>, within: Duration) {
+    fn check(&mut self, myself: &ActorRef<Message>, subjects: Vec<Subject>, within: Duration) {
         let checks = self.world.ports.checks.clone();
-        let reports = Reports { to: myself.clone(), count: texts.len(), outcome: None };
+        let reports = Reports { to: myself.clone(), count: subjects.len(), outcome: None };
         self.tasks.spawn(async move {
             let mut home = reports;
-            home.outcome = Some(tokio::time::timeout(within, checks.check(texts)).await);
+            home.outcome = Some(tokio::time::timeout(within, checks.check(subjects)).await);
         });
     }
 

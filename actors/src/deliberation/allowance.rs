@@ -1,6 +1,7 @@
 //! What a run may still spend: requests beyond those of a run in which nothing goes wrong, and tokens.
 
-use super::record::{Record, Slot};
+use super::record::Record;
+use super::seat::Slot;
 use crate::architect;
 use crate::domain::id::CallId;
 
@@ -21,13 +22,13 @@ impl Record {
     /// How many HTTP requests a call may still take after `spent` ones.
     pub(super) fn requests_left(&self, call: &CallId, spent: u32) -> u32 {
         let earlier = self.open_seat(call).map_or(0, |seat| match &self.slots[seat] {
-            Slot::Open { kept: Some(answer), .. } => answer.attempts.max(1),
+            Slot::Open { kept: Some(given), .. } => given.answer.attempts.max(1),
             Slot::Open { kept: None, .. } | Slot::Out | Slot::Done | Slot::Missing => 0,
         });
         (1 + self.allowance).saturating_sub(earlier + spent)
     }
 
     pub(super) fn budget_spent(&self) -> bool {
-        self.plan.spec.budget_tokens.is_some_and(|budget| self.usage.total() >= budget)
+        self.plan.budget().is_some_and(|budget| self.usage.total() >= budget)
     }
 }

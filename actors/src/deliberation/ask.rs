@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::prompt::{Derived, PromptError, Prompts, Texts};
-use super::record::{Record, Slot};
+use super::drafting;
+use super::prompt::{Derived, PromptError, Prompts, Refused, Texts};
+use super::record::Record;
+use super::seat::{Given, Slot};
 use super::step::Ask;
 use crate::architect::{self, Paper};
+use crate::artifact::Draft;
 use crate::domain::answer::Finish;
-use crate::domain::id::Stage;
+use crate::domain::id::{CallId, Stage};
 use crate::domain::verdict::Ranked;
 use crate::ports::{AnswerForm, ModelCall};
 
@@ -16,10 +19,15 @@ pub(crate) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result
     let plan = &record.plan;
     let seat = &plan.seats[ask.seat];
     let derived = Derived::of(plan.salt, &ask.call);
-    let text = prompts.ask(&plan.spec.role, (ask.call.wave.stage, ask.seat), &derived.nonce, texts(record, &ask))?;
+    let text = prompts.ask(
+        &plan.spec.role,
+        (ask.call.wave.stage, ask.seat),
+        &derived.nonce,
+        texts(record, &ask, &derived.nonce),
+    )?;
     let seed = seat.sampling.seed.map(|seed| seed.wrapping_add(ask.seat as u32)).unwrap_or(derived.seed);
     let cut_off = match &record.slots[ask.seat] {
-        Slot::Open { kept: Some(answer), .. } => answer.finish == Finish::Length,
+        Slot::Open { kept: Some(given), .. } => given.answer.finish == Finish::Length,
         _ => false,
     };
     Ok(ModelCall {
@@ -55,19 +63,34 @@ pub(crate) fn ballot_paper(record: &Record, prompts: &Arc<Prompts>, ask: Ask) ->
     }
 }
 
-/// A reviewer sees the next one's proposal; an author their own and its review.
-fn texts(record: &Record, ask: &Ask) -> Texts {
-    let last = |seat: usize| record.seats[seat].texts.last().cloned().unwrap_or_default();
+/// A reviewer sees the next one's proposal; an author their own words and their review, and why they were refused.
+fn texts(record: &Record, ask: &Ask, nonce: &str) -> Texts {
+    let written = |seat: usize| record.seats[seat].texts.last().map(|written| written.text.clone());
+    let wanted = record.terms.as_ref().map(|terms| terms.dialect());
     match ask.call.wave.stage {
+        Stage::Propose => Texts { wanted, refused: refused(record, ask, nonce), ..Texts::default() },
         Stage::Critique => {
-            let proposal = record.reviewed_by(ask.seat).map(last).unwrap_or_default();
+            let proposal = record.reviewed_by(ask.seat).and_then(written).unwrap_or_default();
             Texts { proposal, ..Texts::default() }
         }
         Stage::Revise => {
             let review = record.seats[ask.seat].review.as_ref();
             let critique = review.map(|(_, critique)| critique.text.clone()).unwrap_or_default();
-            Texts { proposal: last(ask.seat), critique }
+            let (proposal, refused) = (record.own_words(ask.seat, nonce), refused(record, ask, nonce));
+            Texts { proposal, critique, wanted, refused }
         }
-        Stage::Propose | Stage::Score | Stage::Select => Texts::default(),
+        Stage::Score | Stage::Select => Texts::default(),
     }
+}
+
+/// What the seat answered before, and why it is no artifact.
+fn refused(record: &Record, ask: &Ask, nonce: &str) -> Option<Refused> {
+    let Slot::Open { kept: Some(Given { answer, draft: Some(Draft::Rejected(why)), ask: before }), .. } =
+        &record.slots[ask.seat]
+    else {
+        return None;
+    };
+    let call = CallId { ask: *before, ..ask.call.clone() };
+    let answer = drafting::renewed(&answer.text, &Derived::of(record.plan.salt, &call).nonce, nonce);
+    Some(Refused { answer, report: why.to_string() })
 }

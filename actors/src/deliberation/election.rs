@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::record::{Record, Slot};
+use super::record::Record;
+use super::seat::Slot;
 use crate::architect::{self, Vote};
 use crate::domain::id::{AgentId, Stage, Wave};
 use crate::domain::verdict::Scored;

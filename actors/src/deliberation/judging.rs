@@ -90,5 +90,5 @@ impl State {
 
 fn check(record: &Record, scoring: &Scoring) -> Effect {
     let left = record.plan.deadline.saturating_sub(record.running);
-    Effect::Check { texts: scoring.texts(record), within: left.max(LEAST_CHECKS) }
+    Effect::Check { subjects: scoring.subjects(record), within: left.max(LEAST_CHECKS) }
 }

@@ -57,3 +57,33 @@ async fn adopted(journal: &dyn Journal, plan: &Plan, today: &Prompts) -> Result<
         _ => None,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::deliberation::table::plan;
+    use crate::domain::event::NewEvent;
+    use crate::domain::id::{EventId, Timestamp};
+    use crate::ports::{Batch, commit_patiently};
+    use crate::testing::{MemoryJournal, embedded_prompts};
+
+    #[tokio::test(start_paused = true)]
+    async fn templates_of_an_earlier_version_are_completed_with_todays() {
+        let (journal, hash) = (MemoryJournal::new(), Arc::<str>::from("old"));
+        let mut earlier = embedded_prompts();
+        earlier.remove("dialect.md");
+        earlier.insert("propose.md".into(), "Propose. {{ seat_line }}".into());
+        let event = Event::PromptsAdopted { hash: hash.clone(), sources: earlier.into_iter().collect() };
+        let new = NewEvent { id: EventId([1; 16]), at: Timestamp(1), correlation: None, causation: None, event };
+        commit_patiently(&journal, Batch::one(StreamId::prompts(&hash), 0, vec![new])).await.unwrap();
+        let today = Prompts::compile(embedded_prompts()).unwrap();
+        let then = Plan { prompts_hash: hash, ..plan(2, 1) };
+        let prompts = adopted(&journal, &then, &today).await.unwrap().unwrap();
+        let sources: BTreeMap<_, _> = prompts.sources().into_iter().collect();
+        assert_eq!(&*sources["propose.md"], "Propose. {{ seat_line }}");
+        assert_eq!(sources["dialect.md"], embedded_prompts()["dialect.md"]);
+        assert!(adopted(&journal, &plan(2, 1), &today).await.unwrap().is_none(), "nobody knows these");
+    }
+}

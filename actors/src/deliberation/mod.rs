@@ -15,6 +15,7 @@ mod allowance;
 pub(crate) mod ask;
 mod closing;
 pub(crate) mod critique;
+mod drafting;
 mod election;
 pub(crate) mod json;
 mod judging;
@@ -25,6 +26,7 @@ pub(crate) mod prompt;
 mod ranking;
 pub(crate) mod record;
 mod scoring;
+mod seat;
 mod show;
 mod state;
 #[cfg(test)]
@@ -37,6 +39,7 @@ mod turns_tests;
 
 pub(crate) use actor::{Arguments, Begun, Deliberation};
 pub(crate) use closing::{Closing, close};
+pub(crate) use drafting::Drafting;
 pub(crate) use load::read_ending;
 pub(crate) use message::Message;
 pub(crate) use step::Input;

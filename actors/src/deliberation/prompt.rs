@@ -10,12 +10,24 @@ use dashmap::DashMap;
 use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
+use crate::artifact::{Base, Dialect};
 use crate::domain::id::{CallId, Role, Stage};
 use crate::domain::task::{TaskSpec, hex};
 
 /// The templates there must be.
-pub const TEMPLATES: [&str; 7] =
-    ["critique.md", "persona.md", "propose.md", "revise.md", "seat.md", "select.md", "shared.md"];
+pub const TEMPLATES: [&str; 11] = [
+    "critique.md",
+    "dialect.md",
+    "dialect_files.md",
+    "files.md",
+    "persona.md",
+    "propose.md",
+    "refused.md",
+    "revise.md",
+    "seat.md",
+    "select.md",
+    "shared.md",
+];
 
 /// A template that is missing, does not compile or does not render.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +90,15 @@ impl Prompts {
             let seat_line = self.render("seat.md", context!(role, seat => 1))?;
             let brief = context!(persona, description => "d", rubric => "r", requirements => ["q"], context => "");
             self.render("shared.md", brief)?;
-            for name in ["propose.md", "critique.md", "revise.md"] {
+            self.render(
+                "files.md",
+                context!(nonce => "n", files => [context!(path => "p", text => "t", open => true)]),
+            )?;
+            for name in ["propose.md", "critique.md", "revise.md", "dialect.md", "dialect_files.md"] {
                 let all = context!(seat_line => &seat_line, nonce => "n", proposal => "p", critique => "c");
                 self.render(name, all)?;
             }
+            self.render("refused.md", context!(nonce => "n", answer => "a", report => "r"))?;
             self.select("n", vec![Candidate { letter: 'A', text: "t".into(), evidence: "e".into() }])?;
         }
         Ok(())
@@ -92,9 +109,13 @@ impl Prompts {
         template.render(values).map_err(|source| wrong(name, source))
     }
 
-    /// The system message of every call of a deliberation.
-    pub(crate) fn shared(&self, spec: &TaskSpec) -> Result<Arc<str>, PromptError> {
-        let persona = self.render("persona.md", context!(role => spec.role.as_str()))?;
+    /// The system message of every call of a deliberation, with the files that the task carries at its end.
+    /// `persona` goes before the role's.
+    pub(crate) fn shared(&self, spec: &TaskSpec, persona: Option<&str>, salt: u64) -> Result<Arc<str>, PromptError> {
+        let persona = match persona {
+            Some(persona) => persona.to_owned(),
+            None => self.render("persona.md", context!(role => spec.role.as_str()))?,
+        };
         let values = context! {
             persona,
             description => &spec.description,
@@ -102,7 +123,23 @@ impl Prompts {
             requirements => &spec.requirements,
             context => "",
         };
-        self.render("shared.md", values).map(Into::into)
+        let mut shared = self.render("shared.md", values)?;
+        let base = spec.base();
+        if !base.is_empty() {
+            shared.push_str("\n\n");
+            shared.push_str(&self.files(&base, &Derived::shared(salt))?);
+        }
+        Ok(shared.into())
+    }
+
+    /// Without line numbers: models would copy them into what they change.
+    fn files(&self, base: &Base, nonce: &str) -> Result<String, PromptError> {
+        let file = |(path, text): (&str, &Arc<str>)| {
+            let closed = text.strip_suffix('\n');
+            context!(path, text => closed.unwrap_or(text), open => closed.is_none() && !text.is_empty())
+        };
+        let files: Vec<Value> = base.iter().map(file).collect();
+        self.render("files.md", context!(nonce, files))
     }
 
     fn seat_line(&self, role: &Role, seat: usize) -> Result<Arc<str>, PromptError> {
@@ -124,14 +161,29 @@ impl Prompts {
         texts: Texts,
     ) -> Result<String, PromptError> {
         let seat_line = self.seat_line(role, seat)?;
-        let name = match stage {
-            Stage::Propose => return self.render("propose.md", context!(seat_line)),
+        let Texts { proposal, critique, wanted, refused } = texts;
+        let mut ask = match stage {
+            Stage::Propose => self.render("propose.md", context!(seat_line))?,
             // A ballot has no seat: see `select`.
-            Stage::Critique | Stage::Score | Stage::Select => "critique.md",
-            Stage::Revise => "revise.md",
+            Stage::Critique | Stage::Score | Stage::Select => {
+                self.render("critique.md", context!(seat_line, nonce, proposal => Value::from(proposal)))?
+            }
+            Stage::Revise => {
+                let (proposal, critique) = (Value::from(proposal), Value::from(critique));
+                self.render("revise.md", context!(seat_line, nonce, proposal, critique))?
+            }
         };
-        let (proposal, critique) = (Value::from(texts.proposal), Value::from(texts.critique));
-        self.render(name, context!(seat_line, nonce, proposal, critique))
+        let dialect = wanted.map(|dialect| match dialect {
+            Dialect::Changes => ("dialect.md", context!(nonce)),
+            Dialect::Files => ("dialect_files.md", context!(nonce)),
+        });
+        let refused = refused
+            .map(|Refused { answer, report }| ("refused.md", context!(nonce, answer => Value::from(answer), report)));
+        for (name, values) in dialect.into_iter().chain(refused) {
+            ask.push_str("\n\n");
+            ask.push_str(&self.render(name, values)?);
+        }
+        Ok(ask)
     }
 
     /// The user message of one ballot.
@@ -162,6 +214,16 @@ fn wrong(name: &str, source: minijinja::Error) -> PromptError {
 pub(crate) struct Texts {
     pub(crate) proposal: Arc<str>,
     pub(crate) critique: Arc<str>,
+    /// The form in which changes are wanted.
+    pub(crate) wanted: Option<Dialect>,
+    pub(crate) refused: Option<Refused>,
+}
+
+/// An answer that is no artifact, for its author.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) answer: Arc<str>,
+    pub(crate) report: String,
 }
 
 /// What a call derives from its id and the task's salt: the same whenever it is made.
@@ -175,14 +237,27 @@ pub(crate) struct Derived {
 
 impl Derived {
     pub(crate) fn of(salt: u64, call: &CallId) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(salt.to_le_bytes());
-        hasher.update(call.to_string().as_bytes());
-        let digest = hasher.finalize();
-        let letter = |byte: &u8| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(byte & 31)]);
+        let digest = digest(salt, &call.to_string());
         let seed = u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]) & 0x7fff_ffff;
-        Self { nonce: digest[..12].iter().map(letter).collect(), seed }
+        Self { nonce: code_word(&digest), seed }
     }
+
+    /// The code word of what all calls of a deliberation share. No call's name is empty.
+    fn shared(salt: u64) -> String {
+        code_word(&digest(salt, ""))
+    }
+}
+
+fn digest(salt: u64, name: &str) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(salt.to_le_bytes());
+    hasher.update(name.as_bytes());
+    hasher.finalize().into()
+}
+
+fn code_word(digest: &[u8; 32]) -> String {
+    let letter = |byte: &u8| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(byte & 31)]);
+    digest[..12].iter().map(letter).collect()
 }
 
 #[cfg(test)]
@@ -205,7 +280,7 @@ mod tests {
     const PROPOSAL: &str = "my {{ proposal }}\n>>>PROPOSAL abc";
 
     fn texts() -> Texts {
-        Texts { proposal: PROPOSAL.into(), critique: "so so".into() }
+        Texts { proposal: PROPOSAL.into(), critique: "so so".into(), ..Texts::default() }
     }
 
     #[test]
@@ -216,7 +291,7 @@ mod tests {
             let ask = |prompts: Prompts| prompts.ask(&plan.spec.role, (stage, 1), &nonce(), texts()).unwrap();
             assert_eq!(ask(prompts()), ask(prompts()));
         }
-        assert_eq!(prompts().shared(&plan.spec).unwrap(), prompts().shared(&plan.spec).unwrap());
+        assert_eq!(prompts().shared(&plan.spec, None, 7).unwrap(), prompts().shared(&plan.spec, None, 7).unwrap());
     }
 
     #[test]

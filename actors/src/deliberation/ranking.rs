@@ -60,6 +60,7 @@ mod tests {
 
     use super::*;
     use crate::deliberation::critique::Critique;
+    use crate::deliberation::seat::SeatRecord;
     use crate::deliberation::table::{plan, report};
 
     fn by_score(record: &Record, texts: &[&str]) -> Vec<Ranked> {
@@ -73,8 +74,7 @@ mod tests {
     fn judged(seats: &[(&str, Option<f64>, u32)]) -> Vec<Ranked> {
         let mut record = Record::new(Arc::new(plan(seats.len(), 1)), Timestamp(0));
         for (seat, (text, quality, finished)) in record.seats.iter_mut().zip(seats) {
-            seat.texts = vec![Arc::from(*text)];
-            seat.finished = *finished;
+            *seat = SeatRecord { finished: *finished, ..SeatRecord::of(&[text]) };
             seat.review = Some((1, Critique { text: "c".into(), quality: *quality, broken: false }));
         }
         by_score(&record, &seats.iter().map(|(text, _, _)| *text).collect::<Vec<_>>())
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn who_proposed_nothing_is_not_ranked() {
         let mut record = Record::new(Arc::new(plan(2, 1)), Timestamp(0));
-        record.seats[1].texts = vec!["b".into()];
+        record.seats[1] = SeatRecord::of(&["b"]);
         assert_eq!(order(&by_score(&record, &["", "b"])), ["002"]);
     }
 

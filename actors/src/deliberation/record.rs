@@ -7,40 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::critique::Critique;
+use super::drafting;
+use super::seat::{Given, SeatRecord, Slot, Written};
 use crate::architect;
-use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
+use crate::artifact::{Draft, Terms};
+use crate::domain::answer::{Answer, Class, Failure, Usage};
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{AgentId, CallId, Stage, Timestamp, Wave};
 use crate::domain::verdict::{MissingSeat, Outcome, Proposal, Scored, StopReason, Verdict, WaveTime};
 
 /// Asks of one seat in one wave: a second one when the first answer was cut off or broke its form.
 const MOST_ASKS: u8 = 2;
-
-/// A seat's part in the current wave.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Slot {
-    /// It takes no part.
-    Out,
-    /// Its answer is awaited; `kept` is what it gave before it was asked again.
-    Open {
-        ask: u8,
-        kept: Option<Answer>,
-    },
-    Done,
-    Missing,
-}
-
-/// What one seat has written so far.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct SeatRecord {
-    /// The proposal and its revisions, oldest first.
-    pub(super) texts: Vec<Arc<str>>,
-    pub(super) proposed_at: Timestamp,
-    /// Place among the finished, from 1, by the last text: the earlier one wins a tie.
-    pub(super) finished: u32,
-    /// The last review of its proposal, and in which round.
-    pub(super) review: Option<(u8, Critique)>,
-}
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +41,8 @@ pub(super) enum Next {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     pub(crate) plan: Arc<Plan>,
+    /// Where changes are wanted: what answers are translated against.
+    pub(super) terms: Option<Arc<Terms>>,
     pub(super) seats: Vec<SeatRecord>,
     pub(super) wave: Wave,
     /// One for each seat, or for each ballot while the architect chooses.
@@ -96,6 +75,7 @@ impl Record {
     pub(crate) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
         let seats = plan.seats.len();
         let mut record = Self {
+            terms: drafting::terms(&plan),
             plan,
             seats: vec![SeatRecord::default(); seats],
             wave: Wave { stage: Stage::Propose, round: 0 },
@@ -129,7 +109,7 @@ impl Record {
         }
         self.last_at = at;
         match event {
-            Event::CallAnswered { call, answer } => self.answered(call, answer, at),
+            Event::CallAnswered { call, answer, draft } => self.answered(call, answer, draft.as_ref(), at),
             Event::CallFailed { call, failure } => self.failed(call, failure, at),
             Event::WaveClosed { wave, missing } if *wave == self.wave => self.closed(missing, at),
             Event::ProposalsScored(scored) => self.stand_for_election(scored.clone()),
@@ -142,7 +122,7 @@ impl Record {
         }
     }
 
-    fn answered(&mut self, call: &CallId, answer: &Answer, at: Timestamp) {
+    fn answered(&mut self, call: &CallId, answer: &Answer, draft: Option<&Draft>, at: Timestamp) {
         self.calls += 1;
         self.attempts += answer.attempts;
         self.extra += beyond_one(call, answer.attempts);
@@ -153,12 +133,19 @@ impl Record {
         let broken = self.plan.structured && critique.as_ref().is_some_and(|critique| critique.broken);
         // The architect costs two calls, never more: a ballot that is cut off is spoiled.
         let votes = self.wave.stage == Stage::Select;
-        let again = !votes && call.ask < MOST_ASKS && (answer.finish == Finish::Length || broken);
+        let given = Given { ask: call.ask, answer: answer.clone(), draft: draft.cloned() };
+        let again = !votes && call.ask < MOST_ASKS && (broken || given.is_unfinished());
         if again && self.may_spend(call, answer.attempts) {
-            self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(answer.clone()) };
+            self.slots[seat] = Slot::Open { ask: call.ask + 1, kept: Some(given) };
             return;
         }
-        self.take(seat, answer, critique, at);
+        match std::mem::replace(&mut self.slots[seat], Slot::Done) {
+            // Cut off, and whole all the same: better than what came after it.
+            Slot::Open { kept: Some(kept), .. } if given.is_rejected() && !kept.is_rejected() => {
+                self.take_kept(seat, &kept, at);
+            }
+            _ => self.take(seat, &given, critique, at),
+        }
     }
 
     fn failed(&mut self, call: &CallId, failure: &Failure, at: Timestamp) {
@@ -166,7 +153,7 @@ impl Record {
         self.extra += beyond_one(call, failure.attempts);
         let Some(seat) = self.open_seat(call) else { return };
         match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
-            Slot::Open { kept: Some(answer), .. } => self.take_kept(seat, &answer, at),
+            Slot::Open { kept: Some(given), .. } => self.take_kept(seat, &given, at),
             _ => self.miss(seat, failure.class, &failure.message),
         }
     }
@@ -176,10 +163,10 @@ impl Record {
             match std::mem::replace(&mut self.slots[seat], Slot::Missing) {
                 Slot::Open { kept, .. } => {
                     // What an unfinished call has spent is not known: all that it was allowed counts.
-                    let known = kept.as_ref().map_or(0, |answer| answer.attempts.saturating_sub(1));
+                    let known = kept.as_ref().map_or(0, |given| given.answer.attempts.saturating_sub(1));
                     self.extra += self.allowance.saturating_sub(known);
-                    if let Some(answer) = kept {
-                        self.take_kept(seat, &answer, at);
+                    if let Some(given) = kept {
+                        self.take_kept(seat, &given, at);
                         continue;
                     }
                     let (agent, wave) = (self.asked(seat), self.wave_of(seat));
@@ -212,15 +199,15 @@ impl Record {
     }
 
     /// What the seat gave before it was asked again counts after all.
-    fn take_kept(&mut self, seat: usize, answer: &Answer, at: Timestamp) {
-        self.take(seat, answer, self.critique(answer), at);
+    fn take_kept(&mut self, seat: usize, given: &Given, at: Timestamp) {
+        self.take(seat, given, self.critique(&given.answer), at);
     }
 
     /// The answer counts: as a text of its author, or as a review of the next one in the ring.
-    fn take(&mut self, seat: usize, answer: &Answer, critique: Option<Critique>, at: Timestamp) {
+    fn take(&mut self, seat: usize, given: &Given, critique: Option<Critique>, at: Timestamp) {
         self.slots[seat] = Slot::Done;
         if self.wave.stage == Stage::Select {
-            self.ballots[seat] = Some(answer.text.clone());
+            self.ballots[seat] = Some(given.answer.text.clone());
             return;
         }
         if let Some(critique) = critique {
@@ -234,7 +221,7 @@ impl Record {
         if record.texts.is_empty() {
             record.proposed_at = at;
         }
-        record.texts.push(answer.text.clone());
+        record.texts.push(Written::new(self.wave, given));
         record.finished = self.finished;
     }
 
@@ -256,13 +243,15 @@ impl Record {
     /// The calls that the current wave waits for, in seat order.
     pub(super) fn open_calls(&self) -> Vec<CallId> {
         let call = |(seat, slot): (usize, &Slot)| match slot {
-            Slot::Open { ask, .. } => {
-                let (run, agent) = (self.plan.run.clone(), self.asked(seat));
-                Some(CallId { run, wave: self.wave_of(seat), agent, ask: *ask })
-            }
+            Slot::Open { ask, .. } => Some(CallId { ask: *ask, ..self.call_of(seat) }),
             Slot::Out | Slot::Done | Slot::Missing => None,
         };
         self.slots.iter().enumerate().filter_map(call).collect()
+    }
+
+    /// The first ask of a seat in the current wave.
+    pub(super) fn call_of(&self, seat: usize) -> CallId {
+        CallId { run: self.plan.run.clone(), wave: self.wave_of(seat), agent: self.asked(seat), ask: 1 }
     }
 
     /// What follows the settled wave.
@@ -355,7 +344,7 @@ impl Record {
         let record = &self.seats[seat];
         let last = record.texts.len().checked_sub(1)?;
         let counts = kept.and_then(|text| usize::try_from(text).ok()).map_or(last, |text| text.min(last));
-        let mut revisions = record.texts.clone();
+        let mut revisions: Vec<_> = record.texts.iter().map(|written| written.text.clone()).collect();
         let text = revisions.remove(counts);
         let agent = self.plan.seats[seat].agent.clone();
         Some(Proposal { agent, text, revisions, created_at: record.proposed_at })

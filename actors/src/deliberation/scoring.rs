@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::record::Record;
 use crate::domain::check::CheckReport;
 use crate::domain::verdict::{Dropped, StopReason};
+use crate::ports::Subject;
 
 /// One text: its seat, and its place among the seat's texts.
 type Place = (usize, usize);
@@ -44,8 +45,8 @@ impl Scoring {
     }
 
     /// What is to be checked now.
-    pub(super) fn texts(&self, record: &Record) -> Vec<Arc<str>> {
-        self.asked.iter().map(|&(seat, text)| record.seats[seat].texts[text].clone()).collect()
+    pub(super) fn subjects(&self, record: &Record) -> Vec<Subject> {
+        self.asked.iter().map(|&(seat, text)| record.subject(&record.seats[seat].texts[text])).collect()
     }
 
     /// Takes the reports in the order of the texts; whether more texts are to be checked.
@@ -99,6 +100,7 @@ fn kept(seat: usize, texts: &[Option<Arc<CheckReport>>]) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliberation::seat::SeatRecord;
     use crate::deliberation::table::{plan, report};
     use crate::domain::check::CheckOutcome;
     use crate::domain::id::Timestamp;
@@ -106,7 +108,7 @@ mod tests {
     fn record(seats: &[&[&str]]) -> Record {
         let mut record = Record::new(Arc::new(plan(seats.len(), 2)), Timestamp(0));
         for (seat, texts) in record.seats.iter_mut().zip(seats) {
-            seat.texts = texts.iter().map(|text| Arc::from(*text)).collect();
+            *seat = SeatRecord::of(texts);
         }
         record
     }
@@ -117,9 +119,9 @@ mod tests {
         let mut scoring = Scoring::new(&record, StopReason::Complete);
         let mut checked = 0;
         loop {
-            let texts = scoring.texts(&record);
-            checked += texts.len();
-            if !scoring.take(texts.iter().map(|text| report(text)).collect()) {
+            let subjects = scoring.subjects(&record);
+            checked += subjects.len();
+            if !scoring.take(subjects.iter().map(|subject| report(&subject.text)).collect()) {
                 break;
             }
         }

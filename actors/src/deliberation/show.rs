@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::record::{End, Record, Slot};
+use super::record::{End, Record};
+use super::seat::Slot;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{AgentId, Stage, Timestamp};
 use crate::progress::{Happened, Partial, Phase, Update};

@@ -11,6 +11,7 @@ use super::record::{End, Next, Record};
 use super::scoring::Scoring;
 use super::show;
 use super::step::{Ask, Effect, Input, Timer};
+use crate::artifact::Draft;
 use crate::domain::answer::{Answer, Class, Failure};
 use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
 use crate::domain::id::{CallId, Stage, Timestamp};
@@ -113,7 +114,7 @@ impl State {
             Input::Begin => self.decide(Event::DeliberationStarted(self.record.plan.clone()), None, effects),
             Input::Begun => self.begun(effects),
             Input::Resume => self.resume(effects),
-            Input::Answered { call, answer } => self.answered(call, answer, effects),
+            Input::Answered { call, answer, draft } => self.answered(call, answer, draft, effects),
             Input::Failed { call, failure } => self.failed(call, failure, effects),
             Input::Appended { events } => self.appended(now, events, effects),
             Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
@@ -142,10 +143,10 @@ impl State {
         effects.push(Effect::Decide { event, task: task.map(Box::new) });
     }
 
-    fn answered(&mut self, call: CallId, mut answer: Answer, effects: &mut Vec<Effect>) {
+    fn answered(&mut self, call: CallId, mut answer: Answer, draft: Option<Draft>, effects: &mut Vec<Effect>) {
         if self.is_awaited(&call) {
             answer.attempts = answer.attempts.max(1) + self.spent(&call);
-            self.note(call.clone(), Event::CallAnswered { call, answer }, effects);
+            self.note(call.clone(), Event::CallAnswered { call, answer, draft }, effects);
         }
     }
 

@@ -66,7 +66,7 @@ fn an_answer_that_comes_while_its_wave_is_closed_changes_nothing() {
     table.acknowledge_all();
     let late = table.asks[0].call.clone();
     table.take(Input::WaveTimeUp { wave: PROPOSE });
-    table.take(Input::Answered { call: late, answer: answer("late") });
+    table.take(Input::Answered { call: late, answer: answer("late"), draft: None });
     table.acknowledge_all();
     assert_eq!(table.state.record().missing.len(), 1);
     table.finish();
@@ -78,7 +78,7 @@ fn an_answer_that_comes_twice_is_written_once() {
     let mut table = Table::begun(plan(2, 0));
     let call = table.asks[0].call.clone();
     table.reply(|ask| Ok(usual(&ask.call)));
-    table.take(Input::Answered { call, answer: answer("again") });
+    table.take(Input::Answered { call, answer: answer("again"), draft: None });
     assert_eq!(table.pending.len(), 1);
 }
 
@@ -308,7 +308,7 @@ fn a_ballot_that_was_answered_is_not_asked_again_after_a_crash() {
     resumed.acknowledge_all();
     let votes: Vec<_> = resumed.asks.iter().map(|ask| ask.call.to_string()).collect();
     assert_eq!(votes, ["t/1/select-2/agent-architect-001"]);
-    assert!(resumed.texts.is_none(), "the evidence is not gathered twice");
+    assert!(resumed.subjects.is_none(), "the evidence is not gathered twice");
     resumed.finish();
     assert_eq!(resumed.outcome().verdict.calls, 5);
 }
@@ -361,7 +361,7 @@ fn a_revision_that_breaks_a_check_gives_way_to_its_original_and_both_are_shown()
     table.reply(|ask| Ok(usual(&ask.call)));
     table.acknowledge_all();
     table.check();
-    assert_eq!(table.texts.as_ref().map(Vec::len), Some(1), "the original of the one that failed");
+    assert_eq!(table.subjects.as_ref().map(Vec::len), Some(1), "the original of the one that failed");
     table.finish();
     let outcome = table.outcome();
     let kept = outcome.proposals.iter().find(|proposal| proposal.agent.as_str().ends_with("001")).unwrap();

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::artifact::Draft;
 use crate::domain::answer::{Answer, Failure};
 use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{CallId, Wave};
 use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
+use crate::ports::Subject;
 use crate::progress::Update;
 
 /// What happened.
@@ -23,6 +25,7 @@ pub(crate) enum Input {
     Answered {
         call: CallId,
         answer: Answer,
+        draft: Option<Draft>,
     },
     Failed {
         call: CallId,
@@ -67,7 +70,7 @@ pub(crate) enum Effect {
     /// Drop all calls in flight, so that their connections close.
     Withdraw,
     Check {
-        texts: Vec<Arc<str>>,
+        subjects: Vec<Subject>,
         within: Duration,
     },
     Arm {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::record::Record;
 use super::state::State;
 use super::step::{Ask, Effect, Input, Timer};
+use crate::artifact::Wanted;
 use crate::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use crate::domain::check::{CheckOutcome, CheckReport};
 use crate::domain::council::{Capabilities, Endpoint, Sampling, Seat};
@@ -15,6 +16,7 @@ use crate::domain::id::{AgentId, CallId, EventId, Role, RunId, Stage, TaskId, Ti
 use crate::domain::task::{TaskDraft, TaskSpec};
 use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
+use crate::ports::Subject;
 
 pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
     let role = Role::parse("role", "DEV").unwrap();
@@ -33,6 +35,9 @@ pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
         seats: (1..=seats).map(seat).collect(),
         architect: None,
         rounds,
+        wanted: Wanted::Auto,
+        protected: Vec::new(),
+        budget_tokens: None,
         clamped: false,
         prefix: "brief".into(),
         prompts_hash: "prompts".into(),
@@ -88,7 +93,7 @@ pub(crate) struct Table {
     /// HTTP requests made for them, known to the run or not.
     pub(crate) requests: u32,
     pub(crate) repeats: VecDeque<CallId>,
-    pub(crate) texts: Option<Vec<Arc<str>>>,
+    pub(crate) subjects: Option<Vec<Subject>>,
     pub(crate) timers: Vec<(Timer, Duration)>,
     pub(crate) withdrawn: u32,
     pub(crate) finals: Vec<Event>,
@@ -108,7 +113,7 @@ impl Table {
             asked: Vec::new(),
             requests: 0,
             repeats: VecDeque::new(),
-            texts: None,
+            subjects: None,
             timers: Vec::new(),
             withdrawn: 0,
             finals: Vec::new(),
@@ -163,9 +168,9 @@ impl Table {
                     self.withdrawn += 1;
                     self.asks.clear();
                 }
-                Effect::Check { texts, within } => {
+                Effect::Check { subjects, within } => {
                     assert!(within >= Duration::from_secs(5), "too little time for the checks");
-                    self.texts = Some(texts);
+                    self.subjects = Some(subjects);
                 }
                 Effect::Arm { timer: Timer::Repeat(call), .. } => self.repeats.push_back(call),
                 Effect::Arm { timer, after } => self.timers.push((timer, after)),
@@ -202,14 +207,17 @@ impl Table {
         self.requests += reply.as_ref().map_or_else(|failure| failure.attempts, |answer| answer.attempts);
         let call = ask.call;
         self.take(match reply {
-            Ok(answer) => Input::Answered { call, answer },
+            Ok(answer) => {
+                let draft = self.state.record().drafting(&call).map(|drafting| drafting.now(&answer.text));
+                Input::Answered { call, answer, draft }
+            }
             Err(failure) => Input::Failed { call, failure },
         });
     }
 
     pub(crate) fn check(&mut self) {
-        let Some(texts) = self.texts.take() else { return };
-        self.take(Input::Checked { reports: texts.iter().map(|text| report(text)).collect() });
+        let Some(subjects) = self.subjects.take() else { return };
+        self.take(Input::Checked { reports: subjects.iter().map(|subject| report(&subject.text)).collect() });
     }
 
     /// All that is asked now is answered as usual, and durable.

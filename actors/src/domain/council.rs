@@ -1,12 +1,14 @@
 //! A council: one role, its seats, and how they deliberate by default.
 
 use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
 use super::id::{AgentId, Role, Timestamp};
+use crate::artifact::Wanted;
 
 /// Most councils of one daemon, and most seats of one council.
 pub const MAX_COUNCILS: usize = 64;
@@ -53,6 +55,30 @@ pub struct Capabilities {
     pub languages: Vec<String>,
 }
 
+/// What the tasks of a council get that do not say it themselves; `None` = as configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// What proposals are to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Wanted>,
+    /// Who its agents are told to be, instead of their role's template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persona: Option<Arc<str>>,
+    /// For the whole deliberation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_seconds: Option<NonZeroU32>,
+    /// No new call once this many tokens were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_tokens: Option<NonZeroU64>,
+}
+
+impl Defaults {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One agent's place in a council, with all that its calls need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seat {
@@ -78,6 +104,9 @@ pub struct Council {
     pub rounds: u8,
     /// Whether tasks that name no rounds are reviewed.
     pub review: bool,
+    /// What its tasks get that do not say it themselves.
+    #[serde(default, skip_serializing_if = "Defaults::is_empty")]
+    pub defaults: Defaults,
     /// `VLLM`, `RAY_VLLM` or `MOCK`.
     pub agent_type: Arc<str>,
     /// What `CouncilInfo.model` shows.

@@ -13,6 +13,7 @@ use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
 use super::task::TaskSpec;
 use super::verdict::{MissingSeat, Scored, Verdict};
+use crate::artifact::{Draft, Wanted};
 
 /// Everything later prompts and a resume need: a resume uses only this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,15 @@ pub struct Plan {
     pub prefix: Arc<str>,
     pub prompts_hash: Arc<str>,
     pub policy_hash: Arc<str>,
+    /// What the proposals are to be.
+    #[serde(default, skip_serializing_if = "Wanted::is_auto")]
+    pub wanted: Wanted,
+    /// Globs of what no proposal may change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub protected: Vec<Arc<str>>,
+    /// No new call once this many tokens were used: the task's own number, else the council's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_tokens: Option<u64>,
     /// Critiques carry `response_format`: only then is broken JSON asked again.
     #[serde(default)]
     pub structured: bool,
@@ -45,6 +55,13 @@ pub struct Plan {
     pub deadline: Duration,
     #[serde(rename = "call_timeout_ms", with = "millis")]
     pub call_timeout: Duration,
+}
+
+impl Plan {
+    /// Plans of earlier versions left the number with the task.
+    pub(crate) fn budget(&self) -> Option<u64> {
+        self.budget_tokens.or(self.spec.budget_tokens)
+    }
 }
 
 /// How a task's run ended, as its final event says.
@@ -108,7 +125,13 @@ events! {
     /// Taken up again after a crash or restart; the time before it counts as down.
     DeliberationResumed {}
     /// A model call finished. It is here before anything uses it.
-    CallAnswered { call: CallId, answer: Answer }
+    CallAnswered {
+        call: CallId,
+        answer: Answer,
+        /// What the answer is as an artifact, where changes are wanted: translated once, beside the model's own words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        draft: Option<Draft>,
+    }
     /// A call brought nothing: its seat is missing in that wave.
     CallFailed { call: CallId, failure: Failure }
     /// A wave was closed before all its seats had answered.
@@ -164,8 +187,9 @@ impl Event {
     /// Bytes enough for the usual payload with its escapes, so that encoding allocates once.
     fn room(&self) -> usize {
         let texts = match self {
-            Self::CallAnswered { answer, .. } => {
-                answer.text.len() + answer.reasoning.as_ref().map_or(0, |text| text.len())
+            Self::CallAnswered { answer, draft, .. } => {
+                let reasoning = answer.reasoning.as_ref().map_or(0, |text| text.len());
+                answer.text.len() + reasoning + draft.as_ref().map_or(0, Draft::room)
             }
             Self::TaskAccepted { spec, .. } => spec.description.len(),
             Self::DeliberationStarted(plan) => {

@@ -1,6 +1,7 @@
 //! Plain data of the field: tasks, councils, answers, checks, verdicts, events. Invalid values cannot be built.
 
 pub mod answer;
+mod changes;
 pub mod check;
 pub mod council;
 pub mod event;

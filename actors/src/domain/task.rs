@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::changes;
 use super::id::Role;
 use super::problem::Problems;
 
@@ -17,7 +18,7 @@ pub const MAX_DESCRIPTION_BYTES: usize = 256 * 1024;
 pub const MAX_RUBRIC_BYTES: usize = 64 * 1024;
 /// Most requirements of one task: each is rated in every critique.
 pub const MAX_REQUIREMENTS: usize = 64;
-/// Most entries of `constraints.metadata`, and the longest key or value in bytes.
+/// Most entries of `constraints.metadata`, and the longest key or value in bytes; files that it carries aside.
 pub const MAX_METADATA: usize = 128;
 pub const MAX_METADATA_BYTES: usize = 64 * 1024;
 /// Most review rounds: each costs two waves of calls.
@@ -156,6 +157,7 @@ impl TaskDraft {
         let timeout = count(&mut problems, "constraints.timeout_seconds", self.timeout_seconds, MAX_TIMEOUT_SECONDS);
         let num_agents = count(&mut problems, "num_agents", self.num_agents, i32::from(u16::MAX));
         let budget_tokens = budget(&self.metadata, &mut problems);
+        changes::check(&self.metadata, &mut problems);
         let Some(role) = role.filter(|_| problems.0.is_empty()) else {
             return Err(problems);
         };
@@ -194,11 +196,11 @@ fn check_texts(draft: &TaskDraft, problems: &mut Problems) {
             problems.push(field, "is empty");
         }
     }
-    if draft.metadata.len() > MAX_METADATA {
-        let given = draft.metadata.len();
+    let given = draft.metadata.keys().filter(|key| !changes::is_file(key)).count();
+    if given > MAX_METADATA {
         problems.push("constraints.metadata", format!("has {given} entries; at most {MAX_METADATA} are allowed"));
     }
-    for (key, value) in &draft.metadata {
+    for (key, value) in draft.metadata.iter().filter(|(key, _)| !changes::is_file(key)) {
         let shown: String = key.chars().take(64).collect();
         at_most(problems, &format!("constraints.metadata[{shown:?}]"), key.len().max(value.len()), MAX_METADATA_BYTES);
     }

@@ -7,7 +7,7 @@ mod model;
 
 use std::sync::Arc;
 
-pub use checks::Checks;
+pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
 pub use journal::{
     Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,

@@ -27,6 +27,8 @@ struct Run {
     outcomes: BTreeSet<CallId>,
     proposed: BTreeSet<AgentId>,
     verdict: bool,
+    /// Answers of authors are to be artifacts.
+    translates: bool,
 }
 
 /// Reads a journal, event by event, as far as it has come.
@@ -108,7 +110,14 @@ impl Ledger {
             return Err("the run had ended".to_owned());
         }
         match event {
+            Event::DeliberationStarted(plan) => run.translates = plan.wanted.needs_changes(),
             Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => {
+                if let Event::CallAnswered { draft, .. } = event {
+                    let authored = matches!(call.wave.stage, Stage::Propose | Stage::Revise);
+                    if draft.is_some() != (run.translates && authored) {
+                        return Err(format!("the answer to {call} is translated where it must not be, or is not"));
+                    }
+                }
                 if !run.outcomes.insert(call.clone()) {
                     return Err(format!("call {call} has two outcomes"));
                 }

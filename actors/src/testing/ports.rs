@@ -1,5 +1,6 @@
 //! The small fakes: time, identities, checks.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,9 +8,10 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::random::Random;
+use crate::artifact::Rejected;
 use crate::domain::check::{CheckOutcome, CheckReport};
 use crate::domain::id::{EventId, Timestamp};
-use crate::ports::{Checks, Clock, IdSource};
+use crate::ports::{Checks, Clock, Form, IdSource, Subject};
 
 /// Follows tokio's clock, so that paused time is paused here too.
 #[derive(Debug)]
@@ -56,7 +58,11 @@ impl IdSource for FakeIds {
     }
 }
 
-/// Fails every text that contains `FORBIDDEN`.
+fn rejected(why: &Rejected) -> CheckOutcome {
+    CheckOutcome::Failed { findings: vec![why.to_string().into()] }
+}
+
+/// Fails every text that contains `FORBIDDEN`, and what should have been an artifact.
 #[derive(Debug, Default)]
 pub struct FakeChecks;
 
@@ -66,14 +72,19 @@ impl Checks for FakeChecks {
         "fake-policy".into()
     }
 
-    async fn check(&self, texts: Vec<Arc<str>>) -> Vec<CheckReport> {
-        let report = |text: &Arc<str>| {
-            let policy = match text.contains("FORBIDDEN") {
+    async fn check(&self, subjects: Vec<Subject>) -> Vec<CheckReport> {
+        let report = |subject: &Subject| {
+            let policy = match subject.text.contains("FORBIDDEN") {
                 true => CheckOutcome::Failed { findings: vec!["forbidden: it says so (line 1)".into()] },
                 false => CheckOutcome::Passed,
             };
-            CheckReport { policy, ..CheckReport::not_run(&"simulated".into()) }
+            let additional = match &subject.form {
+                Form::Rejected(why) => BTreeMap::from([("artifact".to_owned(), rejected(why))]),
+                Form::Changes(_) => BTreeMap::from([("artifact".to_owned(), CheckOutcome::Passed)]),
+                _ => BTreeMap::new(),
+            };
+            CheckReport { policy, additional, ..CheckReport::not_run(&"simulated".into()) }
         };
-        texts.iter().map(report).collect()
+        subjects.iter().map(report).collect()
     }
 }

@@ -9,7 +9,7 @@ use super::model::{FakeModel, Reaction};
 use super::ports::{FakeChecks, FakeClock, FakeIds};
 use super::random::Random;
 use crate::deliberation::prompt::{Prompts, TEMPLATES};
-use crate::domain::council::{Endpoint, Sampling};
+use crate::domain::council::{Defaults, Endpoint, Sampling};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::task::{TaskDraft, TaskSpec};
 use crate::error::SystemError;
@@ -22,8 +22,12 @@ use crate::{CouncilDraft, Settings, System};
 pub fn embedded_prompts() -> BTreeMap<Arc<str>, Arc<str>> {
     let texts = [
         include_str!("../../../config/prompts/critique.md"),
+        include_str!("../../../config/prompts/dialect.md"),
+        include_str!("../../../config/prompts/dialect_files.md"),
+        include_str!("../../../config/prompts/files.md"),
         include_str!("../../../config/prompts/persona.md"),
         include_str!("../../../config/prompts/propose.md"),
+        include_str!("../../../config/prompts/refused.md"),
         include_str!("../../../config/prompts/revise.md"),
         include_str!("../../../config/prompts/seat.md"),
         include_str!("../../../config/prompts/select.md"),
@@ -55,6 +59,7 @@ pub struct Scenario {
     clock: Option<Arc<dyn Clock>>,
     journal: MemoryJournal,
     seed: u64,
+    defaults: Defaults,
     pub settings: Settings,
 }
 
@@ -74,6 +79,7 @@ impl Scenario {
             clock: None,
             journal: MemoryJournal::new(),
             seed: 1,
+            defaults: Defaults::default(),
             settings: Settings::default(),
         }
     }
@@ -82,6 +88,12 @@ impl Scenario {
     pub fn council(mut self, role: &'static str, agents: usize) -> Self {
         self.councils.push((role, agents));
         self
+    }
+
+    /// What the tasks of all councils get.
+    #[must_use]
+    pub fn defaults(self, defaults: Defaults) -> Self {
+        Self { defaults, ..self }
     }
 
     #[must_use]
@@ -156,6 +168,7 @@ impl Scenario {
                 model: "fake".into(),
                 endpoint: Endpoint::Pool,
                 sampling: Sampling::default(),
+                defaults: self.defaults.clone(),
             };
             stage.council(draft).await;
         }

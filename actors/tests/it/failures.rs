@@ -9,7 +9,7 @@ use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::Stage as Wave;
 use moothall_actors::domain::verdict::StopReason;
 use moothall_actors::error::SystemError;
-use moothall_actors::ports::Checks;
+use moothall_actors::ports::{Checks, Subject};
 use moothall_actors::testing::{FakeModel, Reaction, Scenario, Stage};
 
 use crate::story::{
@@ -177,7 +177,7 @@ impl Checks for EndlessChecks {
         "endless".into()
     }
 
-    async fn check(&self, _: Vec<Arc<str>>) -> Vec<CheckReport> {
+    async fn check(&self, _: Vec<Subject>) -> Vec<CheckReport> {
         std::future::pending().await
     }
 }
@@ -202,7 +202,7 @@ impl Checks for BrokenChecks {
         "broken".into()
     }
 
-    async fn check(&self, _: Vec<Arc<str>>) -> Vec<CheckReport> {
+    async fn check(&self, _: Vec<Subject>) -> Vec<CheckReport> {
         panic!("the checks break, as they were told to")
     }
 }

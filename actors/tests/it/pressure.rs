@@ -1,7 +1,7 @@
 //! More work than there is room for: what is refused, what waits, and that all room comes back.
 
 use moothall_actors::domain::answer::Class;
-use moothall_actors::domain::council::{Capabilities, Endpoint, MAX_COUNCILS, MAX_SEATS, Sampling, Seat};
+use moothall_actors::domain::council::{Capabilities, Defaults, Endpoint, MAX_COUNCILS, MAX_SEATS, Sampling, Seat};
 use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::AgentId;
 use moothall_actors::error::SystemError;
@@ -161,6 +161,7 @@ fn draft_of(name: &str, num_agents: usize) -> CouncilDraft {
         model: "fake".into(),
         endpoint: Endpoint::Pool,
         sampling: Sampling::default(),
+        defaults: Defaults::default(),
     }
 }
 

@@ -10,11 +10,11 @@ use std::sync::{Arc, Once};
 use async_trait::async_trait;
 use moothall_actors::domain::answer::{Class, Failure};
 use moothall_actors::domain::check::CheckReport;
-use moothall_actors::domain::council::{Capabilities, Endpoint, Sampling, Seat};
+use moothall_actors::domain::council::{Capabilities, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{AgentId, Role, TaskId};
 use moothall_actors::domain::task::TaskDraft;
-use moothall_actors::ports::{Checks, ModelCall};
+use moothall_actors::ports::{Checks, ModelCall, Subject};
 use moothall_actors::testing::invariants::Ledger;
 use moothall_actors::testing::{
     FakeChecks, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
@@ -36,7 +36,7 @@ fn reaction(seed: u64, call: &ModelCall, before: u32) -> (std::time::Duration, R
     let random = Random::new(mixed);
     let fail = |class| Reaction::Fail(Failure { attempts: 1, ..Failure::new(class, "simulated") });
     let reaction = match random.below(100) {
-        0..70 => Reaction::Answer(FakeModel::usual(call)),
+        0..70 => Reaction::Answer(usual(call, random.chance(70))),
         70..76 => Reaction::CutOff("cut o".into()),
         76..80 => Reaction::Answer("{\"broken\": ".into()),
         80..84 => Reaction::Answer("prose that is FORBIDDEN".into()),
@@ -50,6 +50,14 @@ fn reaction(seed: u64, call: &ModelCall, before: u32) -> (std::time::Duration, R
     (random.millis(1_500), reaction)
 }
 
+/// A change where one is asked for; not every one is right.
+fn usual(call: &ModelCall, right: bool) -> Arc<str> {
+    let Some((_, rest)) = call.ask.split_once("### EDIT[").filter(|_| right) else { return FakeModel::usual(call) };
+    let nonce = rest.split(']').next().unwrap_or_default();
+    let edit = format!("### EDIT[{nonce}] a.py\n```\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE\n```\n");
+    format!("{}\n{edit}", FakeModel::usual(call)).into()
+}
+
 /// Checks that take their time, break and hang.
 struct SimulatedChecks(Random);
 
@@ -60,12 +68,12 @@ impl Checks for SimulatedChecks {
         FakeChecks.policy_hash()
     }
 
-    async fn check(&self, texts: Vec<Arc<str>>) -> Vec<CheckReport> {
+    async fn check(&self, subjects: Vec<Subject>) -> Vec<CheckReport> {
         tokio::time::sleep(self.0.millis(300)).await;
         match self.0.below(100) {
             0..3 => panic!("the checks break, as they were told to"),
             3..5 => std::future::pending().await,
-            _ => FakeChecks.check(texts).await,
+            _ => FakeChecks.check(subjects).await,
         }
     }
 }
@@ -131,7 +139,9 @@ impl Life {
     }
 
     fn draft(&self, number: u64) -> TaskDraft {
+        let patch = [("artifact", "patch"), ("file:a.py", "x = 1\n")].map(|(key, value)| (key.into(), value.into()));
         TaskDraft {
+            metadata: if self.random.chance(30) { patch.into() } else { BTreeMap::new() },
             role: ROLES[self.random.below(2) as usize].into(),
             rounds: self.random.below(3) as i32,
             num_agents: self.random.below(4) as i32,
@@ -299,6 +309,7 @@ fn council(role: Role) -> CouncilDraft {
         model: "fake".into(),
         endpoint: Endpoint::Pool,
         sampling: Sampling::default(),
+        defaults: Defaults::default(),
     }
 }
 

@@ -11,7 +11,7 @@ const QUOTED_CHARS: usize = 40;
 
 /// A place where the grammar could not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -21,7 +21,7 @@ pub struct SyntaxError {
 
 /// What is wrong at that place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
+pub(crate) enum What {
     /// A token that cannot stand there; at most 40 characters, escaped.
     Unexpected(String),
     /// A token that had to stand there.

@@ -7,7 +7,7 @@ use tree_sitter::Language as Grammar;
 
 /// A language, or the dialect of one that a kind of file is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Language {
+pub(crate) enum Language {
     Rust,
     Python,
     JavaScript,
@@ -30,7 +30,8 @@ pub enum Language {
 
 impl Language {
     /// Every language, in the order of the enum.
-    pub const ALL: [Self; 15] = [
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 15] = [
         Self::Rust,
         Self::Python,
         Self::JavaScript,
@@ -50,7 +51,7 @@ impl Language {
 
     /// The language of a file, by well-known name, then by extension. Nothing is opened.
     #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
         let name = path.rsplit(['/', '\\']).next().unwrap_or(path).to_ascii_lowercase();
         if let Some(known) = Self::of_name(&name) {
             return Some(known);
@@ -100,7 +101,7 @@ impl Language {
 
     /// The language of a fenced block, by the word after the back-ticks; whatever follows that word is ignored.
     #[must_use]
-    pub fn of_fence(info: &str) -> Option<Self> {
+    pub(crate) fn of_fence(info: &str) -> Option<Self> {
         let info = info.trim_start();
         // A colon too: many models write the path there (`py:src/a.py`).
         let end = info.find(|c: char| c.is_whitespace() || matches!(c, '{' | ',' | ':')).unwrap_or(info.len());
@@ -128,7 +129,7 @@ impl Language {
 
     /// As a reader knows it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Rust => "Rust",
             Self::Python => "Python",

@@ -26,8 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use finding::{SyntaxError, What};
-pub use language::Language;
+pub(crate) use finding::{SyntaxError, What};
+pub(crate) use language::Language;
 
 use self::doubt::Base;
 use self::finding::Finding;
@@ -47,7 +47,7 @@ const MOST_ERRORS: usize = 20;
 
 /// What the lint has to say about one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Parsed, and nothing new is wrong.
     Clean,
     /// New errors in the order of the text, at most 20, and how many more there are.
@@ -64,13 +64,13 @@ impl Outcome {
 
 /// Parses texts; clones share their parsers.
 #[derive(Clone, Debug, Default)]
-pub struct Linter {
+pub(crate) struct Linter {
     pool: SharedPool,
 }
 
 impl Linter {
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -78,7 +78,7 @@ impl Linter {
     /// all is well; when not, up to four of each text (two grammars, each with its weaknesses taken out), each limited to
     /// half a second, and two short ones. Call it where blocking is allowed.
     #[must_use]
-    pub fn errors(&self, language: Language, before: Option<&str>, after: &str) -> Outcome {
+    pub(crate) fn errors(&self, language: Language, before: Option<&str>, after: &str) -> Outcome {
         let after = unix_lines(after);
         let found = match self.findings(language, &after) {
             Ok(found) if found.is_empty() => return Outcome::Clean,

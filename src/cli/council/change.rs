@@ -119,6 +119,10 @@ fn creation(wanted: &Manifest) -> CreateCouncilRequest {
         ("top_p", tuning.top_p.map(|number| number.to_string())),
         ("max_tokens", tuning.max_tokens.map(|number| number.to_string())),
         ("seed", tuning.seed.map(|number| number.to_string())),
+        ("artifact", wanted.artifact.clone()),
+        ("persona", wanted.persona.clone()),
+        ("deadline_seconds", wanted.limits.deadline_seconds.map(|number| number.to_string())),
+        ("budget_tokens", wanted.limits.budget_tokens.map(|number| number.to_string())),
         // Unset and false look the same on the wire: only this says it.
         ("peer_review", (!wanted.review).then(|| "off".to_owned())),
     ];

@@ -1,7 +1,9 @@
 //! A council as a file: what is wanted of it, and what there is in the same form, so that the two can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU32, NonZeroU64};
 
+use moothall_actors::artifact::Wanted;
 use moothall_actors::domain::council::{Council, Endpoint, MAX_SEATS, Sampling, Seat};
 use moothall_actors::domain::id::{AgentId, Role};
 use moothall_actors::domain::task::MAX_ROUNDS;
@@ -29,8 +31,16 @@ pub(super) struct Manifest {
     /// An OpenAI-compatible server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) endpoint: Option<String>,
+    /// What proposals are to be when a task does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) artifact: Option<String>,
+    /// Who the agents are told to be, instead of their role's template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) persona: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) sampling: Tuning,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) limits: Limits,
     /// Agents that joined.
     #[serde(default, rename = "seat", skip_serializing_if = "Vec::is_empty")]
     pub(super) seats: Vec<Guest>,
@@ -51,6 +61,16 @@ pub(super) struct Tuning {
 }
 
 /// An agent that joined the council.
+/// For tasks that name none of their own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deadline_seconds: Option<NonZeroU32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) budget_tokens: Option<NonZeroU64>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Guest {
@@ -100,6 +120,9 @@ impl Manifest {
         if !(1..=MAX_ROUNDS).contains(&manifest.rounds) {
             problems.push(format!("rounds is {}; allowed are 1 to {MAX_ROUNDS}", manifest.rounds));
         }
+        if let Some(artifact) = manifest.artifact.as_ref().filter(|artifact| Wanted::parse(artifact).is_none()) {
+            problems.push(format!("artifact is {artifact:?}; allowed are auto, files, patch, document and none"));
+        }
         let mut ids = BTreeSet::new();
         for seat in &manifest.seats {
             if let Err(problem) = AgentId::parse("seat.id", &seat.id) {
@@ -131,7 +154,13 @@ impl Manifest {
             agent_type: some(&council.agent_type),
             model: some(&council.model),
             endpoint: own.first().and_then(|seat| some(address(&seat.endpoint))),
+            artifact: council.defaults.artifact.map(|wanted| wanted.as_str().to_owned()),
+            persona: council.defaults.persona.as_deref().and_then(some),
             sampling: own.first().map(|seat| Tuning::of(&seat.sampling)).unwrap_or_default(),
+            limits: Limits {
+                deadline_seconds: council.defaults.deadline_seconds,
+                budget_tokens: council.defaults.budget_tokens,
+            },
             seats: joined.into_iter().map(Guest::of).collect(),
         }
     }
@@ -153,7 +182,10 @@ impl Manifest {
                 note(&mut found, key, is, &wanted);
             }
         }
+        note(&mut found, "artifact", &there.artifact, &self.artifact);
+        note(&mut found, "persona", &there.persona, &self.persona.as_ref().map(|text| text.trim().to_owned()));
         note(&mut found, "sampling", &there.sampling, &self.sampling);
+        note(&mut found, "limits", &there.limits, &self.limits);
         found
     }
 }
@@ -252,6 +284,18 @@ mod tests {
         assert!(unknown.contains("colour"), "{unknown}");
         let own = Manifest::parse("role = 'DEV'\n[[seat]]\nid = 'agent-dev-002'").unwrap_err();
         assert!(own.contains("makes for itself"), "{own}");
+    }
+
+    #[test]
+    fn what_tasks_get_by_default_is_compared_and_written_back() {
+        let text = "role = 'DEV'\nartifact = 'patch'\npersona = ' Be brief. '\n[limits]\ndeadline_seconds = 60";
+        let (_, wanted) = Manifest::parse(text).unwrap();
+        let (_, plain) = Manifest::parse("role = 'DEV'").unwrap();
+        assert_eq!(wanted.differences(&plain).len(), 3);
+        let there = Manifest { persona: Some("Be brief.".to_owned()), ..wanted.clone() };
+        assert!(wanted.differences(&there).is_empty());
+        assert!(Manifest::parse("role = 'DEV'\nartifact = 'diff'").unwrap_err().contains("files, patch"));
+        assert!(Manifest::parse("role = 'DEV'\n[limits]\nbudget_tokens = 0").is_err());
     }
 
     #[test]

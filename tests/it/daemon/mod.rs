@@ -2,6 +2,7 @@
 //! runs in the test's own process: it is the witness of what the daemon really asked.
 
 mod actors;
+mod artifacts;
 mod bad_input;
 mod harness;
 mod kills;

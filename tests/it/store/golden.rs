@@ -4,14 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moothall::store::SqliteJournal;
+use moothall_actors::artifact::{Code, Draft, Excerpt, Failure as ArtifactFailure, Rejected, Wanted};
 use moothall_actors::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
-use moothall_actors::domain::council::{Capabilities, Council, Endpoint, Sampling, Seat};
+use moothall_actors::domain::council::{Capabilities, Council, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
 use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
@@ -84,6 +86,9 @@ fn plan() -> Event {
         seats: seats(),
         architect: None,
         rounds: 2,
+        wanted: Wanted::Auto,
+        protected: Vec::new(),
+        budget_tokens: None,
         clamped: true,
         prefix: "the shared part".into(),
         prompts_hash: "p-1".into(),
@@ -119,9 +124,9 @@ fn answers() -> Vec<Event> {
         ..Failure::new(Class::Busy, "http://127.0.0.1:8000 answered 429")
     };
     vec![
-        Event::CallAnswered { call: call(Stage::Propose, 0, 1), answer: plain },
-        Event::CallAnswered { call: call(Stage::Critique, 1, 2), answer: cut },
-        Event::CallAnswered { call: call(Stage::Select, 0, 1), answer: other },
+        Event::CallAnswered { call: call(Stage::Propose, 0, 1), answer: plain, draft: None },
+        Event::CallAnswered { call: call(Stage::Critique, 1, 2), answer: cut, draft: None },
+        Event::CallAnswered { call: call(Stage::Select, 0, 1), answer: other, draft: None },
         Event::CallFailed { call: call(Stage::Revise, 2, 1), failure: busy },
         call_failed(1),
     ]
@@ -191,6 +196,39 @@ fn selected() -> [Event; 3] {
     ]
 }
 
+/// A council asks for changes; one answer is an artifact, one is not.
+fn drafted() -> [Event; 4] {
+    let Event::DeliberationStarted(plan) = plan() else { unreachable!() };
+    let plan = Plan {
+        wanted: Wanted::Patch,
+        protected: vec!["*.lock".into()],
+        budget_tokens: Some(200_000),
+        ..(*plan).clone()
+    };
+    let Some(Event::CallAnswered { call, answer, .. }) = answers().into_iter().next() else { unreachable!() };
+    let excerpt = Excerpt { line: 3, lines: vec!["x = 1".into()] };
+    let failure = ArtifactFailure {
+        code: Code::AnchorNotFound,
+        path: Some("src/a.py".into()),
+        operation: "EDIT src/a.py, block 2".into(),
+        message: "the old lines are not there".into(),
+        excerpt: vec![excerpt],
+    };
+    let rejected = Draft::Rejected(Arc::new(Rejected { failures: vec![failure] }));
+    let defaults = Defaults {
+        artifact: Some(Wanted::Patch),
+        persona: Some("You are brief.".into()),
+        deadline_seconds: NonZeroU32::new(600),
+        budget_tokens: NonZeroU64::new(200_000),
+    };
+    [
+        Event::DeliberationStarted(Arc::new(plan)),
+        Event::CallAnswered { call: call.clone(), answer: answer.clone(), draft: Some(Draft::Sound("a diff".into())) },
+        Event::CallAnswered { call, answer, draft: Some(rejected) },
+        Event::CouncilCreated(Council { defaults, ..council("DEV") }),
+    ]
+}
+
 fn missing() -> Vec<MissingSeat> {
     let seat = |class, stage| MissingSeat {
         agent: agent("agent-dev-003"),
@@ -242,7 +280,7 @@ fn values() -> Vec<Event> {
     let runner = Seat { endpoint: Endpoint::Runner("grpcs://agents.example.com:7000".into()), ..seats().remove(0) };
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
-    tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).collect()
+    tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted()).collect()
 }
 
 #[derive(serde::Deserialize)]

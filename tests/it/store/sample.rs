@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use moothall_actors::domain::answer::{Class, Failure};
-use moothall_actors::domain::council::Council;
+use moothall_actors::domain::council::{Council, Defaults};
 use moothall_actors::domain::event::{Event, NewEvent, TaskFailure};
 use moothall_actors::domain::id::{AgentId, CallId, EventId, Role, RunId, Stage, StreamId, TaskId, Timestamp, Wave};
 use moothall_actors::domain::task::{TaskDraft, TaskSpec};
@@ -84,6 +84,7 @@ pub(crate) fn council(role_name: &str) -> Council {
         role: role(role_name),
         rounds: 1,
         review: true,
+        defaults: Defaults::default(),
         agent_type: "VLLM".into(),
         model: "tiny".into(),
         seats: Vec::new(),

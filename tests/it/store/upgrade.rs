@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::domain::answer::{Class, Failure};
-use moothall_actors::domain::council::{Endpoint, Sampling};
+use moothall_actors::domain::council::{Defaults, Endpoint, Sampling};
 use moothall_actors::domain::id::{EventId, Stage};
 use moothall_actors::domain::task::TaskDraft;
 use moothall_actors::error::SystemError;
@@ -88,6 +88,7 @@ impl Life {
             model: "fake".into(),
             endpoint: Endpoint::Pool,
             sampling: Sampling::default(),
+            defaults: Defaults::default(),
         };
         self.system.create_council(draft).await.unwrap();
     }

@@ -98,7 +98,7 @@ async fn calls_of_one_task(server: &Vllm, home: Home) -> Result<Vec<(CallId, Ans
 }
 
 fn answered(event: Event) -> Option<(CallId, Answer)> {
-    let Event::CallAnswered { call, answer } = event else { return None };
+    let Event::CallAnswered { call, answer, .. } = event else { return None };
     Some((call, answer))
 }
 

@@ -172,7 +172,10 @@ fn behind(winner: &Candidate, other: &Candidate) -> String {
                 best * 10.0
             )
         }
-        _ => format!("{agent} came behind with a score of {:.3} to {:.3}.", other.score, winner.score),
+        _ if other.score < winner.score => {
+            format!("{agent} came behind with a score of {:.3} to {:.3}.", other.score, winner.score)
+        }
+        _ => format!("{agent} had the same score of {:.3} and had finished later.", other.score),
     }
 }
 

@@ -8,6 +8,7 @@ mod harness;
 mod kills;
 mod life;
 mod log;
+mod memory;
 mod models;
 mod python;
 mod python_runner;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt as _;
-use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse};
+use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse, OrchestrateRequest};
 use moothall_actors::domain::answer::{Answer, Finish};
 use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::{CallId, Stage};
@@ -38,6 +38,7 @@ mod soak {
         let schema = home(&server)?.with("MOOTHALL__MODEL__RESPONSE_FORMAT", "json_schema");
         deliberates(&server, schema).await.context("whole, with a schema")?;
         deliberates(&server, home(&server)?.with("MOOTHALL__MODEL__STREAM", "true")).await.context("streamed")?;
+        orchestrates(&server).await.context("orchestrated")?;
         asks_again_for_what_was_cut_off(&server).await.context("cut off")?;
         refuses(&server, "VLLM_MODEL", "absent", r#"model "absent" is not served here; served: tiny"#).await?;
         refuses(&server, "VLLM_API_KEY", "wrong", "401 Unauthorized").await?;
@@ -113,6 +114,31 @@ async fn deliberates(server: &Vllm, home: Home) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Eleven calls, whose shared prefix the server reads once: the prompts of the later ones are mostly in its cache.
+async fn orchestrates(server: &Vllm) -> Result<()> {
+    let daemon = home(server)?.with("MOOTHALL__COUNCILS__ROLES", "DEV,ARCHITECT").start().await?;
+    let (asked, hit) = server.prefix_cache().await?;
+    let request = OrchestrateRequest {
+        task_id: "O-1".to_owned(),
+        task_description: "say in a few words how to parse a duration such as 1h30m ".repeat(20),
+        role: "DEV".to_owned(),
+        ..OrchestrateRequest::default()
+    };
+    let answer = timeout(LIMIT, daemon.client().await?.orchestrate(request)).await??.into_inner();
+    let tags = answer.metadata.context("no metadata")?.tags;
+    assert_eq!(tags.get("missing"), None, "{tags:?}");
+    assert_eq!((tags["calls"].as_str(), answer.candidates.len()), ("11", 2), "{tags:?}");
+    ensure!(answer.winner.is_some_and(|winner| winner.rank == 1), "nobody won: {tags:?}");
+    let look = || async {
+        let (now_asked, now_hit) = server.prefix_cache().await?;
+        let (asked, hit) = (now_asked - asked, now_hit - hit);
+        Ok((asked > 0 && hit * 2 > asked).then_some((asked, hit)))
+    };
+    let (asked, hit) = until("more than half of the prompts is in the prefix cache", LIMIT, look).await?;
+    eprintln!("{hit} of {asked} prompt tokens came from the prefix cache");
+    daemon.stop().await
 }
 
 /// Whatever its numbers are: noise has some that no type holds.

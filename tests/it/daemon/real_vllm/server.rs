@@ -81,6 +81,12 @@ impl Vllm {
         Ok(Tokens { prompt: total("vllm:prompt_tokens_total")?, completion: total("vllm:generation_tokens_total")? })
     }
 
+    /// Prompt tokens that the server looked up in its prefix cache, and those that were there.
+    pub(super) async fn prefix_cache(&self) -> Result<(u64, u64)> {
+        let metrics = self.metrics().await?;
+        Ok((sum(&metrics, "vllm:prefix_cache_queries_total")?, sum(&metrics, "vllm:prefix_cache_hits_total")?))
+    }
+
     /// Until so many requests run.
     pub(super) async fn until_running(&self, claim: impl Fn(u64) -> bool, limit: Duration) -> Result<()> {
         let look = || async {

@@ -21,6 +21,7 @@ use crate::process::{Process, ProcessError};
 
 /// Connections that the workers share: a client machine has few.
 const CHANNELS: usize = 8;
+const DESCRIPTION: &str = "Write a Python function that parses a duration such as 1h30m.";
 const DELIBERATE: &str = "/fleet.orchestrator.v1.OrchestratorService/Deliberate";
 /// One answer in so many is read.
 const READ_EVERY: u64 = 64;
@@ -31,20 +32,23 @@ pub(super) struct Daemon {
     process: Process,
     channels: Vec<Channel>,
     next: Arc<AtomicU64>,
+    /// `Some` = every deliberation has a prefix of its own, with this in it.
+    prefixes: Option<&'static str>,
     _folder: TemporaryFolder,
 }
 
 impl Daemon {
-    /// Starts a daemon with a fresh store on disk, three agents, and the simulator at `model` as its model server.
-    pub(super) async fn start(model: &str, checks: bool, more: &[(&str, &str)]) -> Result<Self, BenchError> {
+    /// Starts a daemon with a fresh store on disk, three agents, and the simulators at `models` as its model servers.
+    pub(super) async fn start(models: &[&str], checks: bool, more: &[(&str, &str)]) -> Result<Self, BenchError> {
         let folder = TemporaryFolder::new()?;
         let database = format!("sqlite:///{}", folder.path().join("bench.db").display());
+        let urls: Vec<_> = models.iter().map(|model| format!("http://{model}")).collect();
         let environment = [
             ("GRPC_PORT", "0"),
             ("HTTP_PORT", "0"),
             ("BIND_ADDRESS", "127.0.0.1"),
             ("DATABASE_URL", database.as_str()),
-            ("VLLM_URL", &format!("http://{model}")),
+            ("VLLM_URL", &urls.join(",")),
             ("VLLM_MODEL", "auto"),
             ("ENABLE_NATS", "false"),
             ("RUST_LOG", "warn"),
@@ -55,7 +59,12 @@ impl Daemon {
         let address = format!("http://{}", process.told("grpc")?);
         let endpoint = Endpoint::from_shared(address).map_err(|error| BenchError::Call(error.to_string()))?;
         let channels = (0..CHANNELS).map(|_| endpoint.clone().tcp_nodelay(true).connect_lazy()).collect();
-        Ok(Self { process, channels, next: Arc::default(), _folder: folder })
+        Ok(Self { process, channels, next: Arc::default(), prefixes: None, _folder: folder })
+    }
+
+    /// From now on no two deliberations share a prefix, nor any with a daemon of another `name`.
+    pub(super) fn with_prefixes(self, name: &'static str) -> Self {
+        Self { prefixes: Some(name), ..self }
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), BenchError> {
@@ -87,12 +96,15 @@ impl Daemon {
 
     pub(super) fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
         let channel = self.channels[number % CHANNELS].clone();
-        let next = self.next.clone();
+        let (next, prefixes) = (self.next.clone(), self.prefixes);
         move || {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let request = DeliberateRequest {
                 task_id: format!("bench-{number:08}"),
-                task_description: "Write a Python function that parses a duration such as 1h30m.".to_owned(),
+                task_description: match prefixes {
+                    None => DESCRIPTION.to_owned(),
+                    Some(name) => format!("{DESCRIPTION} Case {name} {number}."),
+                },
                 role: "DEV".to_owned(),
                 ..DeliberateRequest::default()
             };

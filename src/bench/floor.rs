@@ -12,8 +12,8 @@ use super::measure::{Sample, measure};
 use crate::sim::RecordedRequest;
 
 /// Calls of one wave, and waves of one deliberation: three agents, one round.
-const WAVE: usize = 3;
-const WAVES: usize = 3;
+pub(super) const WAVE: usize = 3;
+pub(super) const WAVES: usize = 3;
 
 fn failed(error: &reqwest::Error) -> BenchError {
     BenchError::Call(error.to_string())

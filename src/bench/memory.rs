@@ -45,7 +45,7 @@ pub async fn in_flight(deliberations: usize, places: usize) -> Result<Memory, Be
         ("MOOTHALL__MODEL__CALLS_PER_REPLICA", places_text.as_str()),
     ];
     let address = model.told("http")?;
-    let daemon = Daemon::start(address, false, &room).await?;
+    let daemon = Daemon::start(&[address], false, &room).await?;
     let pid = daemon.pid()?;
     let idle_rss_bytes = memory(pid);
     let mut clients = JoinSet::new();

@@ -12,6 +12,7 @@ mod daemon;
 mod floor;
 mod measure;
 mod memory;
+mod replicas;
 mod report;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::process::{Process, ProcessError};
 
 pub use self::memory::{Memory, in_flight};
+pub use self::replicas::{ReplicaFigures, ReplicaPlan, ReplicaReport, ReplicaRow, replicas};
 pub use self::report::{Report, Row};
 
 use self::daemon::Daemon;
@@ -69,7 +71,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(&Row)) -> Result<Report, Benc
 /// The bodies that the daemon sends for one deliberation, in the order of its waves.
 async fn capture(plan: &Plan) -> Result<Bodies, BenchError> {
     let model = Process::start(&["sim", "--port", "0", "--answers", "bench", "--record", "64"], &[]).await?;
-    let daemon = Daemon::start(model.told("http")?, plan.checks, &[]).await?;
+    let daemon = Daemon::start(&[model.told("http")?], plan.checks, &[]).await?;
     daemon.warm_up().await?;
     Bodies::of(model.told("http")?).await
 }
@@ -80,7 +82,7 @@ async fn measure_row(plan: &Plan, bodies: &Bodies, latency: Duration, concurrenc
         Process::start(&["sim", "--port", "0", "--answers", "bench", "--latency", &millis, "--no-calls"], &[]).await?;
     let address = model.told("http")?;
     let floor = Floor::new(address, bodies.clone())?;
-    let daemon = Daemon::start(address, plan.checks, &[]).await?;
+    let daemon = Daemon::start(&[address], plan.checks, &[]).await?;
     daemon.warm_up().await?;
     let mut row = Row::new(concurrency, latency, plan.checks);
     for _ in 0..plan.rounds {

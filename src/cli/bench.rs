@@ -3,25 +3,26 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::bench::{self, Memory, Plan, Row};
+use crate::bench::{self, Memory, Plan, ReplicaPlan, ReplicaRow, Row};
 use crate::telemetry;
 
 #[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("other").args(["in_flight", "replicas"]))]
 pub struct BenchArgs {
-    /// Deliberations at once, a row for each
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256,1024", value_name = "N,...")]
+    /// Deliberations at once, a row for each [default: 1,16,64,256,1024; with --replicas 16,64,256]
+    #[arg(long, value_delimiter = ',', value_name = "N,...")]
     pub concurrency: Vec<NonZeroUsize>,
-    /// Latency of the model in milliseconds, a row for each
-    #[arg(long, value_delimiter = ',', default_value = "0,50", value_name = "MS,...")]
+    /// Latency of the model in milliseconds, a row for each [default: 0,50; with --replicas 50]
+    #[arg(long, value_delimiter = ',', value_name = "MS,...")]
     pub latency: Vec<u64>,
     /// Whether proposals are checked
     #[arg(long, value_enum, default_value_t = Switch::Off)]
     pub checks: Switch,
-    /// Rounds of each row: floor, daemon, floor
+    /// Rounds of each row: floor, daemon, floor; with --replicas both ways to choose one
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
     /// How long each measurement takes, in seconds
@@ -30,9 +31,15 @@ pub struct BenchArgs {
     /// Measure memory instead: so many deliberations at once that nobody answers
     #[arg(long, value_name = "N", conflicts_with_all = ["concurrency", "latency", "checks", "rounds", "window"])]
     pub in_flight: Option<NonZeroUsize>,
-    /// With --in-flight: calls that the model server is asked at once
-    #[arg(long, value_name = "N", default_value = "1024", requires = "in_flight")]
-    pub places: NonZeroUsize,
+    /// Compare the ways to choose among so many replicas instead: by prefix, and by the fewest outstanding calls
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<NonZeroUsize>,
+    /// With --replicas: latency added to a call whose prefix a replica has not read before
+    #[arg(long, value_name = "MS", default_value_t = 100, requires = "replicas", value_parser = clap::value_parser!(u64).range(1..))]
+    pub prefill: u64,
+    /// With --in-flight or --replicas: calls that a model server is asked at once [default: 1024; with --replicas 16]
+    #[arg(long, value_name = "N", requires = "other")]
+    pub places: Option<NonZeroUsize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,10 +49,39 @@ pub enum Switch {
 }
 
 impl BenchArgs {
+    fn concurrency(&self, otherwise: &[usize]) -> Vec<usize> {
+        match self.concurrency.as_slice() {
+            [] => otherwise.to_vec(),
+            given => given.iter().map(|count| count.get()).collect(),
+        }
+    }
+
+    fn latencies(&self, otherwise: &[u64]) -> Vec<Duration> {
+        let given = if self.latency.is_empty() { otherwise } else { &self.latency };
+        given.iter().map(|&millis| Duration::from_millis(millis)).collect()
+    }
+
+    fn places(&self, otherwise: usize) -> usize {
+        self.places.map_or(otherwise, NonZeroUsize::get)
+    }
+
     fn plan(&self) -> Plan {
         Plan {
-            concurrency: self.concurrency.iter().map(|count| count.get()).collect(),
-            latencies: self.latency.iter().map(|&millis| Duration::from_millis(millis)).collect(),
+            concurrency: self.concurrency(&[1, 16, 64, 256, 1024]),
+            latencies: self.latencies(&[0, 50]),
+            rounds: self.rounds,
+            window: Duration::from_secs(self.window),
+            checks: self.checks == Switch::On,
+        }
+    }
+
+    fn replica_plan(&self, replicas: NonZeroUsize) -> ReplicaPlan {
+        ReplicaPlan {
+            replicas: replicas.get(),
+            concurrency: self.concurrency(&[16, 64, 256]),
+            latencies: self.latencies(&[50]),
+            prefill: Duration::from_millis(self.prefill),
+            places: self.places(16),
             rounds: self.rounds,
             window: Duration::from_secs(self.window),
             checks: self.checks == Switch::On,
@@ -56,7 +92,10 @@ impl BenchArgs {
 pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure> {
     telemetry::raise_open_files()?;
     if let Some(deliberations) = args.in_flight {
-        return memory(deliberations, args.places, output).await;
+        return memory(deliberations, args.places(1024), output).await;
+    }
+    if let Some(count) = args.replicas {
+        return replicas(&args.replica_plan(count), output).await;
     }
     if !output.is_json() {
         output.line(&line(&HEADERS.map(str::to_owned)))?;
@@ -73,8 +112,8 @@ pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure>
     Ok(())
 }
 
-async fn memory(deliberations: NonZeroUsize, places: NonZeroUsize, output: &Output) -> Result<(), Failure> {
-    let measured = bench::in_flight(deliberations.get(), places.get()).await;
+async fn memory(deliberations: NonZeroUsize, places: usize, output: &Output) -> Result<(), Failure> {
+    let measured = bench::in_flight(deliberations.get(), places).await;
     let measured = measured.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
     let Memory { in_flight, open_calls, bytes_each, .. } = &measured;
     if !output.is_json() {
@@ -84,6 +123,41 @@ async fn memory(deliberations: NonZeroUsize, places: NonZeroUsize, output: &Outp
     let report = serde_json::to_value(&measured).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
     output.document(&report)?;
     Ok(())
+}
+
+async fn replicas(plan: &ReplicaPlan, output: &Output) -> Result<(), Failure> {
+    if !output.is_json() {
+        output.line(&line(&REPLICA_HEADERS.map(str::to_owned)))?;
+    }
+    let tell = |row: &ReplicaRow| {
+        if !output.is_json() {
+            let _ = output.line(&line(&replica_cells(row)));
+        }
+    };
+    let report = bench::replicas(plan, tell).await.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
+    let report = serde_json::to_value(&report).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
+    output.document(&report)?;
+    Ok(())
+}
+
+/// Hit rates are shares of the ideal one; the last four compare choosing by prefix with the fewest outstanding calls.
+const REPLICA_HEADERS: [&str; 10] =
+    ["C", "model ms", "hits", "hits least", "prefix/s", "least/s", "ratio", "(min-max)", "p50 x", "p99 x"];
+
+fn replica_cells(row: &ReplicaRow) -> [String; 10] {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    [
+        row.concurrency.to_string(),
+        row.latency_ms.to_string(),
+        percent(row.prefix.of_ideal),
+        percent(row.least_outstanding.of_ideal),
+        format!("{:.1}", row.prefix.per_s),
+        format!("{:.1}", row.least_outstanding.per_s),
+        format!("{:.2}", row.throughput_ratio),
+        format!("({:.2}-{:.2})", row.throughput_ratio_min, row.throughput_ratio_max),
+        format!("{:.2}", row.p50_ratio),
+        format!("{:.2}", row.p99_ratio),
+    ]
 }
 
 const HEADERS: [&str; 10] =

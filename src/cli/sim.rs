@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -29,6 +30,12 @@ pub(crate) struct SimArgs {
     /// Lognormal latency: its spread
     #[arg(long, default_value_t = 0.5, requires = "median")]
     sigma: f64,
+    /// Latency added to a call whose system message is not in the simulated prefix cache; 0 = no such cache
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    prefill: u64,
+    /// System messages that the simulated prefix cache holds
+    #[arg(long, value_name = "N", default_value = "4096", requires = "prefill")]
+    prefixes: NonZeroUsize,
     /// Share of requests that fail, 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     fail: f64,
@@ -83,6 +90,7 @@ impl SimArgs {
         let fault = Fault { rate: self.fail, ..Fault::always(self.fail_with) };
         let behaviour = Behaviour {
             latency,
+            prefill_ms: self.prefill,
             piece_ms: self.piece,
             answers: answers(&self.answers)?,
             faults: if self.fail > 0.0 { vec![fault] } else { Vec::new() },
@@ -94,6 +102,7 @@ impl SimArgs {
             by_call: !self.no_calls,
             models: self.model,
             strict_model: self.strict_model,
+            prefixes: self.prefixes.get(),
             ..SimSettings::default()
         })
     }

@@ -13,11 +13,13 @@ use super::rule::Rules;
 use super::secret::Secret;
 use super::section::ProfileConfig;
 use crate::runner::{RunnerAddress, RunnerKey, is_runner};
-use crate::vllm::{BreakerSettings, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings};
+use crate::vllm::{Balance, BreakerSettings, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings};
 
 /// The servers of `model.urls`; profiles and allowed hosts are other sections' matter.
 pub(super) fn servers(raw: &RawModel, rules: &mut Rules<'_>) -> Option<VllmSettings> {
     let urls = urls(&raw.urls, rules);
+    let balances = [("prefix", Balance::Prefix), ("least_outstanding", Balance::LeastOutstanding)];
+    let balance = rules.word("model.balance", &raw.balance, &balances);
     let name = rules.text("model.name", &raw.name);
     let api_key = key("model.api_key", &raw.api_key, rules);
     let temperature = rules.number("model.temperature", raw.temperature, 0.0..=2.0);
@@ -37,6 +39,7 @@ pub(super) fn servers(raw: &RawModel, rules: &mut Rules<'_>) -> Option<VllmSetti
     let response_format = rules.word("model.response_format", &raw.response_format, &formats);
     let extra_body = extra_body(&raw.extra_body, rules);
     Some(VllmSettings {
+        balance: balance?,
         model: name?.to_string(),
         api_key: Some(api_key?).filter(|key| !key.is_empty()),
         temperature: temperature?,

@@ -43,6 +43,7 @@ sections! {
     RawAddress { address: String, }
     RawModel {
         urls: Vec<String>,
+        balance: String,
         name: String,
         api_key: String,
         temperature: f64,

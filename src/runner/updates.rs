@@ -90,6 +90,7 @@ fn answer(result: RunResult) -> Result<Completion, Trouble> {
             prompt: usage.prompt_tokens.min(MAX_TOKENS),
             completion: usage.completion_tokens.min(MAX_TOKENS),
         }),
+        cached: None,
         model: Some(cut(model.trim(), MAX_MODEL_BYTES)).filter(|model| !model.is_empty()),
     };
     Ok(completion.tidied()?)

@@ -8,6 +8,7 @@ use moothall_actors::domain::id::Stage;
 use serde::{Deserialize, Serialize};
 
 use super::call_name::CallName;
+use super::prefix::PREFIXES;
 use super::script::Script;
 
 /// The name under which it serves, and which every answer bears.
@@ -28,6 +29,8 @@ pub struct SimSettings {
     /// Whether other models are unknown (404), as a real server says, or answered all the same.
     pub strict_model: bool,
     pub max_model_len: Option<u32>,
+    /// How many system messages its prefix cache holds.
+    pub prefixes: usize,
 }
 
 impl Default for SimSettings {
@@ -40,6 +43,7 @@ impl Default for SimSettings {
             models: vec![MODEL.into()],
             strict_model: false,
             max_model_len: Some(32_768),
+            prefixes: PREFIXES,
         }
     }
 }
@@ -49,6 +53,8 @@ impl Default for SimSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
     pub latency: Latency,
+    /// More latency for a system message that is not in the prefix cache; 0 = there is no cache.
+    pub prefill_ms: u64,
     /// Between the pieces of a streamed answer.
     pub piece_ms: u64,
     pub answers: Answers,
@@ -61,6 +67,7 @@ pub struct Behaviour {
 #[serde(deny_unknown_fields, default)]
 pub struct BehaviourChange {
     pub latency: Option<Latency>,
+    pub prefill_ms: Option<u64>,
     pub piece_ms: Option<u64>,
     pub answers: Option<Answers>,
     pub faults: Option<Vec<Fault>>,
@@ -71,6 +78,7 @@ impl Behaviour {
     pub fn changed(&self, change: BehaviourChange) -> Self {
         Self {
             latency: change.latency.unwrap_or(self.latency),
+            prefill_ms: change.prefill_ms.unwrap_or(self.prefill_ms),
             piece_ms: change.piece_ms.unwrap_or(self.piece_ms),
             answers: change.answers.unwrap_or_else(|| self.answers.clone()),
             faults: change.faults.unwrap_or_else(|| self.faults.clone()),

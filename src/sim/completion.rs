@@ -30,13 +30,10 @@ impl Said {
         Self { text: text.into(), reasoning: None, finish: Finish::Stop, latency_ms: None }
     }
 
-    /// Four bytes a token, for a prompt of so many bytes.
+    /// For a prompt of so many bytes.
     pub(crate) fn usage(&self, prompt_bytes: usize) -> Usage {
-        let tokens = |bytes: usize| (bytes as u64).div_ceil(4);
-        Usage {
-            prompt: tokens(prompt_bytes),
-            completion: tokens(self.text.len() + self.reasoning.as_ref().map_or(0, |thoughts| thoughts.len())),
-        }
+        let completion = self.text.len() + self.reasoning.as_ref().map_or(0, |thoughts| thoughts.len());
+        Usage { prompt: tokens(prompt_bytes), completion: tokens(completion) }
     }
 
     fn finish_reason(&self) -> &'static str {
@@ -48,7 +45,7 @@ impl Said {
     }
 
     /// The answer as one JSON document.
-    pub(crate) fn whole(&self, usage: Usage) -> Bytes {
+    pub(crate) fn whole(&self, used: Tokens) -> Bytes {
         let mut message = json!({"role": "assistant", "content": &*self.text});
         if let Some(thoughts) = &self.reasoning {
             message["reasoning_content"] = Value::from(&**thoughts);
@@ -56,13 +53,13 @@ impl Said {
         let body = json!({
             "id": "chatcmpl-sim", "object": "chat.completion", "created": 0, "model": MODEL,
             "choices": [{"index": 0, "message": message, "finish_reason": self.finish_reason()}],
-            "usage": usage_json(usage),
+            "usage": used.json(),
         });
         body.to_string().into()
     }
 
     /// The answer as the events of a stream.
-    pub(crate) fn pieces(&self, usage: Usage) -> Vec<Bytes> {
+    pub(crate) fn pieces(&self, used: Tokens) -> Vec<Bytes> {
         let event = |choices: Value, usage: Value| {
             let chunk = json!({
                 "id": "chatcmpl-sim", "object": "chat.completion.chunk", "created": 0, "model": MODEL,
@@ -79,14 +76,39 @@ impl Said {
         }
         pieces.extend(cut(&self.text).map(|part| delta(json!({"content": part}), Value::Null)));
         pieces.push(delta(json!({}), json!(self.finish_reason())));
-        pieces.push(event(json!([]), usage_json(usage)));
+        pieces.push(event(json!([]), used.json()));
         pieces.push(Bytes::from_static(b"data: [DONE]\n\n"));
         pieces
     }
 }
 
-fn usage_json(usage: Usage) -> Value {
-    json!({"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": usage.total()})
+/// What an answer says that it took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tokens {
+    usage: Usage,
+    /// Of the prompt, those in the prefix cache; `None` = there is no cache.
+    cached: Option<u64>,
+}
+
+/// Four bytes a token.
+fn tokens(bytes: usize) -> u64 {
+    (bytes as u64).div_ceil(4)
+}
+
+impl Tokens {
+    /// With so many bytes of the prompt cached.
+    pub(crate) fn new(usage: Usage, cached_bytes: Option<usize>) -> Self {
+        Self { usage, cached: cached_bytes.map(tokens) }
+    }
+
+    fn json(self) -> Value {
+        let Self { usage, cached } = self;
+        let mut json = json!({"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": usage.total()});
+        if let Some(cached) = cached {
+            json["prompt_tokens_details"] = json!({"cached_tokens": cached});
+        }
+        json
+    }
 }
 
 /// Parts of at least [`PIECE`] bytes, never inside a character.
@@ -129,8 +151,8 @@ impl Source {
                 let both = STAGES.iter().flat_map(|&stage| (0..canned::VARIANTS).map(move |variant| (stage, variant)));
                 let ready = |(stage, variant)| {
                     let said = Said::plainly(canned::bench(stage, variant));
-                    let usage = said.usage(4096);
-                    Ready { whole: said.whole(usage), stream: said.pieces(usage).concat().into() }
+                    let used = Tokens::new(said.usage(4096), None);
+                    Ready { whole: said.whole(used), stream: said.pieces(used).concat().into() }
                 };
                 Self::Bench(both.map(ready).collect())
             }

@@ -8,6 +8,7 @@ mod body;
 mod call_name;
 mod canned;
 mod completion;
+mod prefix;
 mod script;
 mod scripted;
 mod server;

@@ -14,7 +14,8 @@ use serde_json::json;
 use super::behaviour::{Behaviour, BehaviourChange, FaultKind, Faults, SimSettings};
 use super::body::{SimBody, Step};
 use super::call_name::{CallName, decoded};
-use super::completion::Source;
+use super::completion::{Source, Tokens};
+use super::prefix::{Prefilled, PrefixCache};
 use super::stats::{Begun, Counts, RecordedHead};
 
 const SIMULATED: HeaderName = HeaderName::from_static("x-moothall-simulated");
@@ -36,6 +37,7 @@ pub(crate) struct Sim {
     settings: SimSettings,
     pub(crate) counts: Arc<Counts>,
     mode: RwLock<Arc<Mode>>,
+    prefixes: PrefixCache,
 }
 
 /// A behaviour in force.
@@ -69,7 +71,8 @@ struct AskedMessage {
 impl Sim {
     pub(crate) fn new(settings: SimSettings) -> Self {
         let mode = RwLock::new(Mode::new(settings.behaviour.clone()));
-        Self { counts: Arc::new(Counts::new(settings.by_call, settings.record)), mode, settings }
+        let prefixes = PrefixCache::new(settings.prefixes);
+        Self { counts: Arc::new(Counts::new(settings.by_call, settings.record)), mode, prefixes, settings }
     }
 
     fn mode(&self) -> Arc<Mode> {
@@ -144,13 +147,22 @@ impl Sim {
             pause(latency).await;
             return fail(fault, begun, &mode.source, call.as_ref()).await;
         }
-        if let Some(ready) = mode.source.ready(call.as_ref()).filter(|_| mode.behaviour.piece_ms == 0) {
+        let prefilled = self.prefill(&mode, &body);
+        let as_built = mode.behaviour.piece_ms == 0 && prefilled.is_none();
+        if let Some(ready) = mode.source.ready(call.as_ref()).filter(|_| as_built) {
             pause(latency).await;
             begun.status(200);
             let (bytes, form) = if streamed { (&ready.stream, EVENTS) } else { (&ready.whole, JSON) };
             return Ok(response(StatusCode::OK, form, SimBody::answer(bytes.clone(), begun)));
         }
-        Ok(written(&mode, call.as_ref(), &body, streamed, latency, begun).await)
+        Ok(written(&mode, (call.as_ref(), &body), streamed, (latency, prefilled), begun).await)
+    }
+
+    /// Without a cost there is no cache, and the request is not read for it.
+    fn prefill(&self, mode: &Mode, body: &[u8]) -> Option<Prefilled> {
+        let prefilled = (mode.behaviour.prefill_ms > 0).then(|| self.prefixes.read(body)).flatten()?;
+        self.counts.prefix(prefilled.hit);
+        Some(prefilled)
     }
 
     fn unknown_model(&self, body: &[u8]) -> Option<String> {
@@ -162,10 +174,9 @@ impl Sim {
 /// An answer that is written for its prompt.
 async fn written(
     mode: &Mode,
-    call: Option<&CallName<'_>>,
-    body: &Bytes,
+    (call, body): (Option<&CallName<'_>>, &Bytes),
     streamed: bool,
-    latency: Duration,
+    (latency, prefilled): (Duration, Option<Prefilled>),
     begun: Begun,
 ) -> Response<SimBody> {
     let Ok(asked) = serde_json::from_slice::<Asked>(body) else {
@@ -174,14 +185,17 @@ async fn written(
     let prompt: Vec<_> = asked.messages.iter().map(|message| message.content.as_str()).collect();
     let said = mode.source.say(call, &prompt);
     let latency = said.latency_ms.map_or(latency, Duration::from_millis);
-    let usage = said.usage(prompt.iter().map(|part| part.len()).sum());
+    let prefill = Duration::from_millis(mode.behaviour.prefill_ms);
+    let latency = latency + prefilled.map_or(Duration::ZERO, |prefilled| prefilled.wait(prefill));
+    let cached = prefilled.map(|prefilled| prefilled.cached_bytes());
+    let used = Tokens::new(said.usage(prompt.iter().map(|part| part.len()).sum()), cached);
     begun.status(200);
     if !streamed {
         pause(latency).await;
-        return response(StatusCode::OK, JSON, SimBody::answer(said.whole(usage), begun));
+        return response(StatusCode::OK, JSON, SimBody::answer(said.whole(used), begun));
     }
     let between = Duration::from_millis(mode.behaviour.piece_ms);
-    let pieces = said.pieces(usage).into_iter().flat_map(|piece| [Step::Send(piece), Step::Wait(between)]);
+    let pieces = said.pieces(used).into_iter().flat_map(|piece| [Step::Send(piece), Step::Wait(between)]);
     let steps = std::iter::once(Step::Wait(latency)).chain(pieces);
     response(StatusCode::OK, EVENTS, SimBody::steps(steps, begun, true))
 }
@@ -193,7 +207,7 @@ async fn fail(
     call: Option<&CallName<'_>>,
 ) -> Result<Response<SimBody>, Closed> {
     let said = source.say(call, &[]);
-    let whole = || said.whole(said.usage(4096));
+    let whole = || said.whole(Tokens::new(said.usage(4096), None));
     let half = || {
         let whole = whole();
         whole.slice(..whole.len() / 2)

@@ -22,6 +22,11 @@ pub struct SimStats {
     pub highest_concurrency: u64,
     /// Accepted so far.
     pub connections: u64,
+    /// Calls whose system message was in the simulated prefix cache, and those whose was not; both 0 without one.
+    #[serde(default)]
+    pub prefix_hits: u64,
+    #[serde(default)]
+    pub prefix_misses: u64,
     /// By the `X-Moothall-Call` header; empty when switched off.
     pub by_call: BTreeMap<String, CallCount>,
     /// By status; 0 = the connection was closed or left hanging instead.
@@ -58,6 +63,8 @@ pub(crate) struct Counts {
     in_flight: AtomicU64,
     highest: AtomicU64,
     pub(crate) connections: AtomicU64,
+    prefix_hits: AtomicU64,
+    prefix_misses: AtomicU64,
     by_status: Vec<AtomicU64>,
     by_call: Option<DashMap<Arc<str>, CallCount>>,
     records: Option<Mutex<VecDeque<(RecordedHead, Bytes)>>>,
@@ -80,6 +87,8 @@ impl Counts {
             in_flight: AtomicU64::new(0),
             highest: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            prefix_hits: AtomicU64::new(0),
+            prefix_misses: AtomicU64::new(0),
             by_status: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
             by_call: by_call.then(DashMap::new),
             records: (record > 0).then(Mutex::default),
@@ -89,8 +98,9 @@ impl Counts {
 
     /// Forgets everything but what is in flight.
     pub(crate) fn reset(&self) {
-        for count in [&self.calls, &self.finished, &self.aborted, &self.connections].into_iter().chain(&self.by_status)
-        {
+        let prefixes = [&self.prefix_hits, &self.prefix_misses];
+        let all = [&self.calls, &self.finished, &self.aborted, &self.connections].into_iter().chain(prefixes);
+        for count in all.chain(&self.by_status) {
             count.store(0, Ordering::Relaxed);
         }
         self.highest.store(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -113,6 +123,8 @@ impl Counts {
             in_flight: read(&self.in_flight),
             highest_concurrency: read(&self.highest),
             connections: read(&self.connections),
+            prefix_hits: read(&self.prefix_hits),
+            prefix_misses: read(&self.prefix_misses),
             by_call: by_call.map(|entry| (entry.key().to_string(), *entry.value())).collect(),
             by_status: by_status.filter(|(_, count)| *count > 0).collect(),
         }
@@ -143,6 +155,11 @@ impl Counts {
             }
             records.push_back((head, body));
         }
+    }
+
+    pub(crate) fn prefix(&self, hit: bool) {
+        let count = if hit { &self.prefix_hits } else { &self.prefix_misses };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request has come.

@@ -1,9 +1,9 @@
 //! One call: which replica, how often, how long.
 //!
 //! ```text
-//!  pick the least busy ─▶ wait for a place ─▶ ask ─▶ answer
-//!       ▲                                      │
-//!       └── wait, with jitter ◀── may help ◀── trouble ──▶ failure
+//!  pick a replica ─▶ wait for a place ─▶ ask ─▶ answer
+//!       ▲                                 │
+//!       └─ wait, with jitter ◀─ may help ◀─ trouble ──▶ failure
 //! ```
 
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use moothall_actors::domain::answer::{Answer, Failure};
 use moothall_actors::ports::ModelCall;
 use tokio::time::{sleep, timeout_at};
 
+use super::choice::{self, Candidate, Key};
 use super::exchange::Exchange;
 use super::replica::Replica;
 use super::response::Completion;
+use super::settings::Balance;
 use super::tries::Tries;
 use super::trouble::Trouble;
 
@@ -51,7 +53,7 @@ impl<'a> Course<'a> {
     }
 
     async fn attempt(&mut self, turn: &AtomicUsize) -> Result<Completion, Trouble> {
-        let Some(place) = pick(self.replicas, self.last, turn) else {
+        let Some(place) = self.pick(turn) else {
             let asked = self.last.and_then(|place| self.replicas.get(place)).or(self.replicas.first());
             return Err(
                 asked.map_or_else(|| Trouble::refused("no model server is configured"), |one| one.load.left_alone())
@@ -69,25 +71,33 @@ impl<'a> Course<'a> {
             Err(_) => Err(self.tries.out_of_time(sent)),
         };
         trial.ended(&outcome);
+        if let Ok(completion) = &outcome {
+            replica.prefix.answered(completion);
+        }
         outcome
+    }
+
+    /// The replica to ask now, if any admits a call.
+    fn pick(&self, turn: &AtomicUsize) -> Option<usize> {
+        let now = Instant::now();
+        if let [only] = self.replicas {
+            return only.load.admits(now).then_some(0);
+        }
+        let candidates: Vec<Candidate> = self.replicas.iter().map(|replica| replica.candidate(now)).collect();
+        match self.exchange.settings.balance {
+            Balance::LeastOutstanding => {
+                choice::least_outstanding(&candidates, self.last, turn.fetch_add(1, Ordering::Relaxed))
+            }
+            Balance::Prefix => {
+                let (place, placement) = choice::by_prefix(Key::of(&self.call.id.run), &candidates, self.last)?;
+                self.replicas[place].prefix.placed(placement);
+                Some(place)
+            }
+        }
     }
 
     fn failure(&self, trouble: Trouble) -> Failure {
         let server = self.last.and_then(|place| self.replicas.get(place)).or(self.replicas.first());
         trouble.into_failure(server.map_or("", |replica| &replica.target.shown), self.tries.made)
     }
-}
-
-/// The replica with the fewest calls, among those not left alone; the one asked `last` only if it is the only one.
-/// Equal ones take turns.
-fn pick(replicas: &[Arc<Replica>], last: Option<usize>, turn: &AtomicUsize) -> Option<usize> {
-    let now = Instant::now();
-    if let [only] = replicas {
-        return only.load.admits(now).then_some(0);
-    }
-    let start = turn.fetch_add(1, Ordering::Relaxed);
-    (0..replicas.len())
-        .map(|step| start.wrapping_add(step) % replicas.len())
-        .filter(|&place| replicas[place].load.admits(now))
-        .min_by_key(|&place| (last == Some(place), replicas[place].load.outstanding()))
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, Pass, Standing};
-use super::metric::ReplicaMetrics;
+use super::metric::{PrefixCounts, ReplicaMetrics};
 use super::settings::BreakerSettings;
 use super::trouble::Trouble;
 
@@ -36,6 +36,8 @@ pub struct ReplicaState {
     pub requests: u64,
     pub failures: u64,
     pub last_failure: Option<Arc<str>>,
+    /// Of its prefix cache; an outside agent has none.
+    pub prefix: PrefixCounts,
 }
 
 impl Load {
@@ -80,6 +82,7 @@ impl Load {
             requests: self.requests.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
             last_failure: self.last_failure(),
+            prefix: PrefixCounts::default(),
         }
     }
 

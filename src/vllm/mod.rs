@@ -6,6 +6,7 @@
 mod breaker;
 mod call;
 mod catalog;
+mod choice;
 mod endpoints;
 mod exchange;
 mod http1;
@@ -32,10 +33,12 @@ use url::Url;
 
 pub use breaker::BreakerState;
 pub use load::ReplicaState;
+pub use metric::PrefixCounts;
 pub use probe::ReplicaReport;
 pub use request::BodyError;
 pub use settings::{
-    AUTO_MODEL, BreakerSettings, ContextLength, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits, VllmSettings,
+    AUTO_MODEL, Balance, BreakerSettings, ContextLength, Profile, ResponseFormat, Retry, StreamLimits, TokenLimits,
+    VllmSettings,
 };
 pub use target::BadTarget;
 
@@ -105,7 +108,7 @@ impl VllmModel {
     /// How each server of the pool stands, without asking it.
     #[must_use]
     pub fn replica_states(&self) -> Vec<ReplicaState> {
-        self.pool.iter().map(|replica| replica.load.state()).collect()
+        self.pool.iter().map(|replica| replica.state()).collect()
     }
 
     /// Whether an agent may bring this address.

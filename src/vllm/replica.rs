@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::breaker::Standing;
 use super::catalog::Catalog;
+use super::choice::{Candidate, Name};
 use super::http1::{Connector, Pool, Reply, Request, WireError};
-use super::load::Load;
+use super::load::{Load, ReplicaState};
+use super::metric::PrefixMetrics;
 use super::settings::VllmSettings;
 use super::target::Target;
 use super::trouble::{Trouble, excerpt};
@@ -23,6 +25,8 @@ const ERROR_BYTES: usize = 64 * 1024;
 pub(crate) struct Replica {
     pub(crate) target: Target,
     pub(crate) load: Load,
+    pub(crate) prefix: PrefixMetrics,
+    name: Name,
     pool: Pool,
     known: Mutex<Known>,
     /// Held by the one that asks what is served; the others wait for its answer.
@@ -48,10 +52,21 @@ impl Replica {
                 (settings.calls_per_replica, settings.waiting_per_replica),
                 settings.breaker,
             ),
+            prefix: PrefixMetrics::new(&target.shown),
+            name: Name::of(&target.shown),
             known: Mutex::new(Known::Nothing),
             learning: tokio::sync::Mutex::default(),
             target,
         }
+    }
+
+    /// As the choice between replicas sees it.
+    pub(crate) fn candidate(&self, now: Instant) -> Candidate {
+        Candidate { name: self.name, outstanding: self.load.outstanding(), admits: self.load.admits(now) }
+    }
+
+    pub(crate) fn state(&self) -> ReplicaState {
+        ReplicaState { prefix: self.prefix.counts(), ..self.load.state() }
     }
 
     /// Sends a request. A server that was away may come back with another model.

@@ -10,6 +10,8 @@ pub(crate) struct Completion {
     pub(crate) reasoning: Option<String>,
     pub(crate) finish: Option<Finish>,
     pub(crate) usage: Option<Usage>,
+    /// Tokens of the prompt that the server had in its prefix cache, if it says so.
+    pub(crate) cached: Option<u64>,
     pub(crate) model: Option<String>,
 }
 
@@ -50,6 +52,18 @@ pub(crate) struct UsageBody {
     /// Some servers leave it out when it is zero.
     #[serde(default)]
     completion_tokens: u64,
+    prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+impl UsageBody {
+    pub(crate) fn cached(&self) -> Option<u64> {
+        self.prompt_tokens_details.as_ref()?.cached_tokens
+    }
 }
 
 impl From<UsageBody> for Usage {
@@ -77,6 +91,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Completion, Unusable> {
         text: message.content.unwrap_or_default(),
         reasoning: message.reasoning.or(message.reasoning_content),
         finish: finish_reason.as_deref().map(finish_of),
+        cached: body.usage.as_ref().and_then(UsageBody::cached),
         usage: body.usage.map(Usage::from),
         model: body.model,
     }
@@ -135,6 +150,22 @@ mod tests {
         assert_eq!(answer.finish, Some(Finish::Stop));
         assert_eq!(answer.usage, Some(Usage { prompt: 3, completion: 4 }));
         assert_eq!(answer.model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn cached_tokens_are_read_where_the_server_says_them() {
+        let cases = [
+            ("", None),
+            (r#","prompt_tokens_details":null"#, None),
+            (r#","prompt_tokens_details":{"audio_tokens":1}"#, None),
+            (r#","prompt_tokens_details":{"cached_tokens":null}"#, None),
+            (r#","prompt_tokens_details":{"cached_tokens":16}"#, Some(16)),
+        ];
+        for (details, cached) in cases {
+            let usage = format!(r#"{{"prompt_tokens":24,"completion_tokens":1{details}}}"#);
+            let body = format!(r#"{{"choices":[{{"message":{{"content":"yes"}}}}],"usage":{usage}}}"#);
+            assert_eq!(parse(body.as_bytes()).unwrap().cached, cached, "{body}");
+        }
     }
 
     #[test]

@@ -14,8 +14,10 @@ pub const AUTO_MODEL: &str = "auto";
 /// Everything about the model servers.
 #[derive(Clone, Debug)]
 pub struct VllmSettings {
-    /// Base addresses, with or without `/v1`; calls go to the least busy one.
+    /// Base addresses, with or without `/v1`.
     pub replicas: Vec<Url>,
+    /// Which of them a call goes to.
+    pub balance: Balance,
     /// The name calls use that bring none; [`AUTO_MODEL`] = the one served.
     pub model: String,
     /// Sent to the origins of `replicas` only.
@@ -46,6 +48,15 @@ pub struct VllmSettings {
     /// Merged into every request; `None` = `enable_thinking=false` for Qwen3 models, nothing for others.
     pub extra_body: Option<Map<String, Value>>,
     pub context: ContextLength,
+}
+
+/// How calls spread over replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// All calls of a deliberation to one replica, whose cache holds their common prefix, unless it has too many.
+    Prefix,
+    /// Each call to the replica with the fewest.
+    LeastOutstanding,
 }
 
 /// A key for servers outside the pool.
@@ -147,6 +158,7 @@ impl VllmSettings {
     pub fn new(replicas: Vec<Url>) -> Self {
         Self {
             replicas,
+            balance: Balance::Prefix,
             model: AUTO_MODEL.into(),
             api_key: None,
             profiles: Vec::new(),

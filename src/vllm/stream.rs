@@ -17,6 +17,7 @@ pub(crate) struct Gathered {
     reasoning: String,
     finish: Option<Finish>,
     usage: Option<Usage>,
+    cached: Option<u64>,
     model: Option<String>,
     /// `[DONE]` came.
     done: bool,
@@ -81,6 +82,7 @@ impl Gathered {
     }
 
     fn add(&mut self, piece: Piece) {
+        self.cached = piece.usage.as_ref().and_then(UsageBody::cached).or(self.cached);
         self.usage = piece.usage.map(Usage::from).or(self.usage);
         if self.model.is_none() {
             self.model = piece.model;
@@ -113,6 +115,7 @@ impl Gathered {
             reasoning: Some(self.reasoning),
             finish: self.finish,
             usage: self.usage,
+            cached: self.cached,
             model: self.model,
         }
         .tidied()
@@ -129,7 +132,8 @@ mod tests {
         "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\r\n\r\n",
         "data: {\"choices\":[{\"delta\":{\"content\":\"grüß\"}}]}\n\n",
         "data:{\"choices\":[{\"delta\":{\"content\":\" dich\"},\"finish_reason\":\"stop\"}]}\n\n",
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\n\n",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4,",
+        "\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n",
         "data: [DONE]\n\n",
     );
 
@@ -146,7 +150,7 @@ mod tests {
         let whole = gathered(&[STREAM.as_bytes()]).unwrap();
         assert_eq!(whole.text, "grüß dich");
         assert_eq!(whole.reasoning.as_deref(), Some("hm"));
-        assert_eq!(whole.usage, Some(Usage { prompt: 3, completion: 4 }));
+        assert_eq!((whole.usage, whole.cached), (Some(Usage { prompt: 3, completion: 4 }), Some(2)));
         let bytes: Vec<_> = STREAM.as_bytes().chunks(1).collect();
         assert_eq!(gathered(&bytes).unwrap(), whole);
     }

@@ -59,7 +59,7 @@ impl<'a> Tries<'a> {
     }
 
     pub(crate) fn answer(&self, completion: Completion) -> Answer {
-        let Completion { text, reasoning, finish, usage, model } = completion;
+        let Completion { text, reasoning, finish, usage, cached: _, model } = completion;
         let usage = usage.unwrap_or_else(|| self.estimate(&text, reasoning.as_deref()));
         Answer {
             usage,

@@ -29,6 +29,24 @@ fn a_row_compares_the_daemon_with_its_floor() {
 }
 
 #[test]
+fn replicas_are_compared_with_and_without_a_home() {
+    let small = ["--concurrency", "2", "--latency", "5", "--prefill", "5", "--rounds", "2", "--window", "1"];
+    let report = report(&[&["--replicas", "2"], &small[..]].concat());
+    let row = &report["rows"][0];
+    assert_eq!((&report["replicas"], &report["places"], &report["simulated"]), (&2.into(), &16.into(), &true.into()));
+    assert!((report["ideal"].as_f64().unwrap() - 8.0 / 9.0).abs() < 1e-9);
+    // Two deliberations at once never reach the bound.
+    let of_ideal = |balance: &str| row[balance]["of_ideal"].as_f64().unwrap();
+    assert!(of_ideal("prefix") >= 0.8, "{row}");
+    assert!(of_ideal("least_outstanding") > 0.0, "{row}");
+    for balance in ["prefix", "least_outstanding"] {
+        // Three waves of five milliseconds, and the first prefill.
+        assert!(row[balance]["p50_ms"].as_f64().unwrap() >= 15.0, "{row}");
+        assert!(row[balance]["per_s"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn memory_is_measured_while_nobody_is_answered() {
     let report = report(&["--in-flight", "6", "--places", "4"]);
     assert_eq!((&report["in_flight"], &report["open_calls"]), (&Value::from(6), &Value::from(4)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moothall::config::HostPattern;
 use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, Sources};
+use moothall::vllm::Balance;
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
@@ -203,6 +204,15 @@ fn a_variable_that_is_not_utf8_is_a_problem() {
     let bytes = std::ffi::OsString::from_vec(vec![0xff, 0xfe]);
     let sources = Sources { environment: vec![("VLLM_MODEL".into(), bytes)], ..Sources::default() };
     assert_eq!(refuse(&sources).problems[0].rule, "is not UTF-8");
+}
+
+#[test]
+fn the_balance_of_replicas_is_one_of_two_words() {
+    let balance = |sources: &Sources| load(sources).config.model.balance;
+    assert_eq!(balance(&Sources::default()), Balance::Prefix);
+    assert_eq!(balance(&flags(&["model.balance=least_outstanding"])), Balance::LeastOutstanding);
+    let text = refuse(&flags(&["model.balance=random"])).to_string();
+    assert!(text.contains("model.balance") && text.contains("must be one of prefix, least_outstanding"), "{text}");
 }
 
 #[test]

@@ -108,6 +108,34 @@ async fn a_streamed_answer_holds_the_same_text() {
 }
 
 #[tokio::test]
+async fn a_system_message_is_read_once_when_prefill_costs() {
+    let behaviour = Behaviour { prefill_ms: 1, ..Behaviour::default() };
+    let client = Client::of(SimSettings { behaviour, ..SimSettings::default() }).await;
+    let system = "You are one of three.";
+    let request = |system: &str, stream: bool| {
+        let messages = json!([{"role": "system", "content": system}, {"role": "user", "content": "anything"}]);
+        json!({"model": MODEL, "messages": messages, "stream": stream})
+    };
+    let mut cached = Vec::new();
+    for (call, system) in
+        [("t/1/propose-0/a-001", system), ("t/1/propose-0/a-002", system), ("t/1/propose-0/a-003", "")]
+    {
+        let answer: Value = client.ask(call, &request(system, false)).await.unwrap().json().await.unwrap();
+        cached.push(answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap());
+    }
+    assert_eq!(cached, [0, system.len().div_ceil(4) as u64, 0]);
+    let events = client.ask("t/1/propose-0/a-001", &request(system, true)).await.unwrap().text().await.unwrap();
+    assert!(events.contains(r#""prompt_tokens_details":{"cached_tokens":6}"#), "{events}");
+    let stats = client.get("/sim/stats").await;
+    assert_eq!((&stats["prefix_hits"], &stats["prefix_misses"]), (&json!(2), &json!(2)));
+    // Without a cost there is no cache.
+    client.post("/sim/script", json!({"prefill_ms": 0})).await;
+    let answer: Value = client.ask("", &request(system, false)).await.unwrap().json().await.unwrap();
+    assert_eq!(answer["usage"].get("prompt_tokens_details"), None);
+    assert_eq!(client.get("/sim/stats").await["prefix_hits"], 2);
+}
+
+#[tokio::test]
 async fn calls_are_counted_by_their_id_until_a_reset() {
     let client = Client::of(SimSettings::default()).await;
     for call in ["t/1/propose-0/a-001", "t/1/propose-0/a-001", "t/1/propose-0/a-002"] {

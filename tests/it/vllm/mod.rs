@@ -5,6 +5,7 @@ mod limits;
 mod models;
 mod raw;
 mod refusals;
+mod replicas;
 mod troubles;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moothall::sim::{Fault, FaultKind, SimServer, SimSettings};
-use moothall::vllm::{BreakerSettings, BreakerState, Retry, VllmSettings};
+use moothall::vllm::{Balance, BreakerSettings, BreakerState, Retry, VllmSettings};
 use moothall_actors::domain::answer::Class;
 use moothall_actors::ports::{Model, ModelCall};
 
@@ -179,10 +179,15 @@ async fn a_server_that_comes_back_answers_the_calls_that_wait_for_it() {
     assert_eq!(second.stats().finished, 1);
 }
 
+fn least_outstanding(sims: &[&SimServer]) -> VllmSettings {
+    let urls: Vec<_> = sims.iter().map(|sim| sim.url().unwrap()).collect();
+    VllmSettings { balance: Balance::LeastOutstanding, ..settings(&urls) }
+}
+
 #[tokio::test]
 async fn another_replica_is_asked_when_one_fails() {
     let (broken, well) = (sim_with(vec![Fault::always(FaultKind::status(500))]).await, sim_with(Vec::new()).await);
-    let model = model(settings(&[broken.url().unwrap(), well.url().unwrap()]));
+    let model = model(least_outstanding(&[&broken, &well]));
     for _ in 0..12 {
         assert!(model.complete(&proposal()).await.unwrap().attempts <= 2);
     }
@@ -192,7 +197,7 @@ async fn another_replica_is_asked_when_one_fails() {
 #[tokio::test]
 async fn calls_go_to_the_least_busy_replica() {
     let (slow, quick) = (sim_with(vec![Fault::first(1, FaultKind::Hang)]).await, sim_with(Vec::new()).await);
-    let model = model(settings(&[slow.url().unwrap(), quick.url().unwrap()]));
+    let model = model(least_outstanding(&[&slow, &quick]));
     let held: Vec<_> = (0..2)
         .map(|_| {
             let model = model.clone();

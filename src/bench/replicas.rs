@@ -30,7 +30,8 @@ pub struct ReplicaPlan {
     pub places: usize,
     /// Rounds of each row.
     pub rounds: u32,
-    /// How long each of the two measurements of a round takes.
+    /// How long each of the two measurements of a round takes. Several times a deliberation's own time: as many finish in a
+    /// shorter one whichever way is chosen, one for each worker.
     pub window: Duration,
     /// Whether proposals are checked.
     pub checks: bool,

@@ -14,8 +14,8 @@ use moothall_actors::domain::id::RunId;
 /// How many calls above the mean a replica may have and still be given one more.
 ///
 /// Six calls of one deliberation stay together on idle servers. More than this and a few long queues make the slowest
-/// deliberations slower than an even spread does; less and a crowded pool tears deliberations apart. A share of the mean
-/// instead would let queues grow apart as they grow.
+/// deliberations slower than an even spread does; less and a crowded pool tears deliberations apart. A share of the
+/// mean instead would let queues grow apart as they grow.
 const SLACK: usize = 4;
 
 /// What all calls of one run have in common, as a number that is the same in every process.

@@ -103,7 +103,12 @@ fn deliberations_spread_evenly() {
 
 proptest! {
     #[test]
-    fn a_replica_that_comes_or_goes_moves_only_its_own(task in "[a-z0-9-]{1,40}", run in 1..9u32, replicas in 2..12usize, gone in 0..12usize) {
+    fn a_replica_that_comes_or_goes_moves_only_its_own(
+        task in "[a-z0-9-]{1,40}",
+        run in 1..9u32,
+        replicas in 2..12usize,
+        gone in 0..12usize,
+    ) {
         let (key, all) = (key(&task, run), pool(&vec![0; replicas]));
         let gone = all[gone % replicas].name;
         let left: Vec<_> = all.iter().copied().filter(|candidate| candidate.name != gone).collect();
@@ -116,7 +121,11 @@ proptest! {
     }
 
     #[test]
-    fn the_order_in_the_configuration_does_not_matter(task in "[a-z0-9-]{1,40}", replicas in 1..12usize, turned in 0..12usize) {
+    fn the_order_in_the_configuration_does_not_matter(
+        task in "[a-z0-9-]{1,40}",
+        replicas in 1..12usize,
+        turned in 0..12usize,
+    ) {
         let (key, all) = (key(&task, 1), pool(&vec![0; replicas]));
         let mut other = all.clone();
         other.rotate_left(turned % replicas);

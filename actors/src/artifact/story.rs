@@ -129,6 +129,7 @@ pub(super) fn story(random: &mut Random, prefix: &str) -> Story {
         teller.after.insert(path, file);
     }
     teller.words.push_str(teller.random.pick(&["", "I change this.\n\n", "Plan:\n```sh\nls\n```\n", "A <b> -->\n"]));
+    let opening = teller.words.len();
     let mut paths: Vec<String> = teller.files.keys().cloned().collect();
     for _ in 0..=teller.random.below(4) {
         match (teller.random.below(10), paths.pop()) {
@@ -144,7 +145,9 @@ pub(super) fn story(random: &mut Random, prefix: &str) -> Story {
     }
     let render =
         |files: &BTreeMap<String, File>| files.iter().map(|(path, file)| (path.clone(), file.render())).collect();
-    let expected = teller.certain.then(|| render(&teller.after));
+    // Without an operation a block of the opening is the lone one, and thereby the file if there is only one.
+    let certain = teller.certain && teller.words.len() > opening;
+    let expected = certain.then(|| render(&teller.after));
     Story { base: render(&teller.files), words: teller.words, expected }
 }
 

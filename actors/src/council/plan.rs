@@ -51,7 +51,7 @@ pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskS
 /// What the task says, else what its council does. A council's patch needs files: without them there are only new ones.
 fn wanted(council: &Council, spec: &TaskSpec) -> Wanted {
     match spec.wanted().or(council.defaults.artifact).unwrap_or_default() {
-        Wanted::Patch if spec.base().is_empty() => Wanted::Files,
+        Wanted::Patch if !spec.carries_files() => Wanted::Files,
         wanted => wanted,
     }
 }

@@ -124,10 +124,9 @@ impl Prompts {
             context => "",
         };
         let mut shared = self.render("shared.md", values)?;
-        let base = spec.base();
-        if !base.is_empty() {
+        if spec.carries_files() {
             shared.push_str("\n\n");
-            shared.push_str(&self.files(&base, &Derived::shared(salt))?);
+            shared.push_str(&self.files(&spec.base(), &Derived::shared(salt))?);
         }
         Ok(shared.into())
     }

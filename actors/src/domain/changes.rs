@@ -81,7 +81,12 @@ impl TaskSpec {
         Wanted::parse(self.metadata.get(ARTIFACT)?)
     }
 
-    /// The files that it carries. They were checked when it was accepted.
+    #[must_use]
+    pub fn carries_files(&self) -> bool {
+        self.metadata.keys().any(|key| is_file(key))
+    }
+
+    /// The files that it carries, copied. They were checked when it was accepted.
     #[must_use]
     pub fn base(&self) -> Base {
         let base = Base::new(files(&self.metadata)).unwrap_or_default();

@@ -10,6 +10,7 @@ mod councils;
 mod health;
 mod identity;
 mod journal;
+mod leap;
 mod models;
 mod prompts;
 mod retention;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
+use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
 use crate::listen::listen;
 use crate::runner::RunnerModel;
@@ -121,6 +123,7 @@ pub async fn run(
     let http = serve_http(http_listener, readiness.clone(), ended.clone());
 
     let journal = Arc::new(StoredJournal::open(&config.store, config.retention).await?);
+    let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
     let ports = Ports {
@@ -135,12 +138,16 @@ pub async fn run(
     councils::make_default(&system, &config).await?;
 
     let unreachable = health::watch_models(model.clone());
+    let models_standing: ModelServers = Arc::new({
+        let model = model.clone();
+        move || model.replica_states()
+    });
     readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
+    let standing = (readiness.clone(), models_standing);
     let settings = settings::grpc(&config);
-    let serving =
-        grpc::serve(grpc_listener, system.clone(), journal.clone(), readiness.clone(), settings, until(ended));
+    let serving = grpc::serve(grpc_listener, system.clone(), journal.clone(), standing, settings, until(ended));
     let grpc = tokio::spawn(serving);
-    let upkeep = [retention::begin(journal.store(), config.retention), sizes::begin(journal.store())];
+    let upkeep = [retention::begin(journal.store(), config.retention, clock), sizes::begin(journal.store())];
     readiness.enter(Stage::Ready);
     warn_if_open(&config);
     ready(addresses);

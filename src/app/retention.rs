@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::ports::Clock as _;
+use moothall_actors::ports::{Clock as _, Journal as _, JournalError};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::identity::SystemClock;
+use super::leap::LeapWatch;
 use crate::config::RetentionConfig;
 use crate::store::{PruneOrder, SqliteJournal, before};
 
@@ -25,12 +27,27 @@ pub(super) fn order(config: &RetentionConfig, age: Option<Duration>) -> PruneOrd
     }
 }
 
+/// To be asked before this process writes: when the last event before it was.
+pub(super) async fn watch_clock(store: &SqliteJournal) -> Result<LeapWatch, JournalError> {
+    let last = store.stats().await?.last_seq;
+    let newest = store.read(last.saturating_sub(1), 1).await?.first().map(|event| event.at);
+    Ok(LeapWatch::new(newest, SystemClock.now(), Instant::now()))
+}
+
 /// Prunes again and again until it is aborted, which may happen at any time.
-pub(super) fn begin(store: Arc<SqliteJournal>, config: RetentionConfig) -> JoinHandle<()> {
+pub(super) fn begin(store: Arc<SqliteJournal>, config: RetentionConfig, mut clock: LeapWatch) -> JoinHandle<()> {
     tokio::spawn(async move {
         tokio::time::sleep(FIRST_LOOK.min(config.every)).await;
         loop {
-            match store.prune(&order(&config, None)).await {
+            let order = order(&config, None);
+            if !clock.is_even(order.now, Instant::now()) {
+                tracing::warn!(
+                    "the clock leapt forward; nothing is pruned by itself until it has gone evenly for a day"
+                );
+                tokio::time::sleep(config.every).await;
+                continue;
+            }
+            match store.prune(&order).await {
                 Ok(pruned) if pruned.is_nothing() => {}
                 Ok(pruned) => {
                     let (tasks, events, bytes) = (pruned.tasks, pruned.events, pruned.bytes);

@@ -8,7 +8,9 @@ use clap::Args;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::output::{Output, count, duration};
-use crate::grpc::proto::moothall::v1::{ActorNode, GetSystemStatusRequest, GetSystemStatusResponse, GetTreeRequest};
+use crate::grpc::proto::moothall::v1::{
+    ActorNode, GetSystemStatusRequest, GetSystemStatusResponse, GetTreeRequest, ModelServer,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
@@ -46,8 +48,28 @@ fn rows(status: &GetSystemStatusResponse) -> Vec<Vec<String>> {
     if status.simulated {
         rows.push(vec!["simulated".to_owned(), "yes: answers are scripted".to_owned()]);
     }
+    rows.extend(status.model_servers.iter().map(|server| vec!["model server".to_owned(), model_server(server)]));
     rows.extend(status.degraded.iter().map(|(part, why)| vec![format!("degraded {part}"), why.clone()]));
     rows
+}
+
+fn model_server(server: &ModelServer) -> String {
+    let outstanding = match server.outstanding {
+        0 => "idle".to_owned(),
+        calls => format!("{} calls", count(calls.into())),
+    };
+    let requests = format!("{} requests, {} failed", count(server.requests), count(server.failures));
+    let breaker = match server.breaker.as_str() {
+        "closed" => "",
+        "open" => ", left alone for now",
+        _ => ", tried again",
+    };
+    // Many servers say nothing of their cache.
+    let cache = match server.cached_tokens {
+        0 => String::new(),
+        cached => format!(", {} % of its prompt tokens cached", 100 * cached / server.prompt_tokens.max(1)),
+    };
+    format!("{}: {outstanding}, {requests}{cache}{breaker}", server.url)
 }
 
 async fn tree(daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -83,6 +105,24 @@ fn indented(actors: &[ActorNode]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_server_says_how_much_it_did_not_have_to_read_again() {
+        let idle =
+            ModelServer { url: "http://a".into(), breaker: "closed".into(), requests: 9, ..ModelServer::default() };
+        assert_eq!(model_server(&idle), "http://a: idle, 9 requests, 0 failed");
+        let busy = ModelServer {
+            url: "http://b".into(),
+            breaker: "half_open".into(),
+            outstanding: 2,
+            requests: 1_200,
+            failures: 3,
+            prompt_tokens: 12_084,
+            cached_tokens: 7_424,
+        };
+        let told = "http://b: 2 calls, 1,200 requests, 3 failed, 61 % of its prompt tokens cached, tried again";
+        assert_eq!(model_server(&busy), told);
+    }
 
     #[test]
     fn children_stand_below_their_parents() {

@@ -11,6 +11,7 @@ use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::council_service_server::CouncilService;
 use crate::error::status;
 use crate::http::Health;
+use crate::vllm::ReplicaState;
 
 pub(super) struct Councils(pub(super) Door);
 
@@ -56,7 +57,20 @@ impl CouncilService for Councils {
             journal: report.components.get("journal").map_or("unknown", Health::as_str).to_owned(),
             draining: system.draining,
             simulated: self.0.settings.simulated || scripted,
+            model_servers: (self.0.models)().into_iter().map(model_server).collect(),
         }))
+    }
+}
+
+fn model_server(state: ReplicaState) -> wire::ModelServer {
+    wire::ModelServer {
+        breaker: state.breaker.as_str().to_owned(),
+        outstanding: int(state.outstanding),
+        requests: long(state.requests),
+        failures: long(state.failures),
+        prompt_tokens: long(state.prefix.prompt_tokens),
+        cached_tokens: long(state.prefix.cached_tokens),
+        url: state.url,
     }
 }
 

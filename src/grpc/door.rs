@@ -14,6 +14,7 @@ use super::request::Work;
 use super::server::GrpcSettings;
 use crate::error::{invalid, status};
 use crate::http::Readiness;
+use crate::vllm::ReplicaState;
 
 /// The task's id, in the initial metadata of every answer to a call that starts work: a client whose connection is
 /// cut can find its work again.
@@ -21,11 +22,15 @@ const TASK_ID: &str = "moothall-task-id";
 /// The same for ids that are not ASCII, which a plain header cannot hold.
 const TASK_ID_BIN: &str = "moothall-task-id-bin";
 
+/// How the model servers stand now; asks none of them.
+pub type ModelServers = Arc<dyn Fn() -> Vec<ReplicaState> + Send + Sync>;
+
 /// One per service, cheap to clone.
 #[derive(Clone)]
 pub(super) struct Door {
     pub(super) system: System,
     pub(super) readiness: Arc<Readiness>,
+    pub(super) models: ModelServers,
     pub(super) guards: Arc<Guards>,
     pub(super) settings: Arc<GrpcSettings>,
 }

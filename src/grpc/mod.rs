@@ -30,6 +30,7 @@ mod tasks;
 pub(crate) mod verdict;
 
 pub use council::AgentSettings;
+pub use door::ModelServers;
 pub use endpoint::{AllowedHosts, ModelProfile, ModelProfiles};
 pub use journal::{Backup, BackupError, EventPage, EventQuery, JournalAdmin, Verification};
 pub use prune::{PruneError, Pruned, Retained, Wish};

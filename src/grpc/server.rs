@@ -14,7 +14,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::council::AgentSettings;
-use super::door::Door;
+use super::door::{Door, ModelServers};
 use super::guard::Guards;
 use super::journal::JournalAdmin;
 use super::proto::DESCRIPTORS;
@@ -60,12 +60,13 @@ pub async fn serve(
     listener: TcpListener,
     system: System,
     journal: Arc<dyn JournalAdmin>,
-    readiness: Arc<Readiness>,
+    (readiness, models): (Arc<Readiness>, ModelServers),
     settings: GrpcSettings,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let guards = Guards::new(settings.patience);
-    let door = Door { system, readiness: readiness.clone(), guards: guards.clone(), settings: Arc::new(settings) };
+    let settings = Arc::new(settings);
+    let door = Door { system, readiness: readiness.clone(), models, guards: guards.clone(), settings };
     let (reporter, health) = health_reporter();
     let services = Services::new(&door, journal, reflection()?.add_service(health));
     let server = Server::builder()

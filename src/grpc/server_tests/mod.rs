@@ -61,7 +61,8 @@ impl House {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (system, journal) = (story.system().clone(), Arc::new(story.journal.clone()));
-        let serving = serve(listener, system, journal, readiness.clone(), settings, async {
+        let standing: (_, ModelServers) = (readiness.clone(), Arc::new(Vec::new));
+        let serving = serve(listener, system, journal, standing, settings, async {
             let _ = stopped.await;
         });
         Self { story, readiness, address, stop, server: tokio::spawn(serving) }

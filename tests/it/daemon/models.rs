@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, DeliberateResponse, TaskConstraints};
+use moothall::grpc::proto::moothall::v1::GetSystemStatusRequest;
+use moothall::grpc::proto::moothall::v1::council_service_client::CouncilServiceClient;
 use moothall::sim::{Answers, Behaviour, BehaviourChange, Fault, FaultKind, Latency, SimServer, SimSettings};
 use moothall_actors::domain::id::Stage;
 use rand::rngs::StdRng;
@@ -220,4 +222,19 @@ fn some_fault(random: &mut StdRng) -> Fault {
         seat: Some(format!("00{}", random.random_range(1..=3))),
         ..Fault::first(random.random_range(1..=5), kinds[random.random_range(0..kinds.len())].clone())
     }
+}
+
+#[tokio::test]
+async fn the_status_says_what_each_server_got_and_how_much_of_it_its_cache_had() -> Result<()> {
+    let behaviour = Behaviour { prefill_ms: 1, ..Behaviour::default() };
+    let sim = SimServer::start(SimSettings { behaviour, ..SimSettings::default() }).await?;
+    let daemon = Home::new(sim.addr())?.start().await?;
+    daemon.client().await?.deliberate(task("T-1")).await?;
+    let mut councils = CouncilServiceClient::new(daemon.channel().await?);
+    let servers = councils.get_system_status(GetSystemStatusRequest {}).await?.into_inner().model_servers;
+    let [server] = &servers[..] else { anyhow::bail!("{servers:?}") };
+    assert_eq!((&*server.url, &*server.breaker), (&*format!("http://{}", sim.addr()), "closed"));
+    assert_eq!((server.requests, server.failures, server.outstanding), (9, 0, 0));
+    ensure!(server.cached_tokens > 0 && server.cached_tokens < server.prompt_tokens, "{server:?}");
+    daemon.stop().await
 }

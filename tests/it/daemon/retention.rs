@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use moothall::grpc::proto::fleet::orchestrator::v1::{DeliberationStatus, GetDeliberationResultRequest};
 use moothall::grpc::proto::moothall::v1::journal_service_client::JournalServiceClient;
-use moothall::grpc::proto::moothall::v1::{PruneRequest, ReadRequest};
+use moothall::grpc::proto::moothall::v1::{PruneRequest, ReadRequest, StatsRequest};
 use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::ports::Journal as _;
 use tonic::Code;
@@ -30,13 +30,15 @@ async fn old_tasks_go_by_themselves_and_young_ones_stay() -> Result<()> {
         store.commit(on_task(name, 0, [accepted(name, "DEV", None), completed(1)])).await?;
     }
     store.close().await;
+    // Writes its councils: from then on the journal's last event is of today.
+    home.start().await?.stop().await?;
     let daemon = home.start().await?;
     daemon.client().await?.deliberate(task("young")).await?;
     let mut journal = JournalServiceClient::new(daemon.channel().await?);
     let look = || {
         let mut journal = journal.clone();
         async move {
-            let stats = journal.stats(moothall::grpc::proto::moothall::v1::StatsRequest {}).await?.into_inner();
+            let stats = journal.stats(StatsRequest {}).await?.into_inner();
             Ok((stats.last_prune_tasks == 2).then_some(stats))
         }
     };
@@ -99,5 +101,24 @@ async fn a_pruned_task_is_completed_without_results_and_its_id_is_taken() -> Res
     let daemon = home.start().await?;
     let again = daemon.client().await?.deliberate(task("T-1")).await?.into_inner();
     ensure!(again.results.is_empty() && !again.winner_id.is_empty(), "{again:?}");
+    daemon.stop().await
+}
+
+#[tokio::test]
+async fn a_clock_that_stands_long_after_the_last_event_prunes_nothing_by_itself() -> Result<()> {
+    let sim = simulator(Duration::ZERO).await?;
+    let home = Home::new(sim.addr())?.with("MOOTHALL__RETENTION__EVERY", "1").logged();
+    let store = SqliteJournal::open(home.database(), StoreOptions::default())?;
+    store.commit(on_task("old", 0, [accepted("old", "DEV", None), completed(1)])).await?;
+    store.close().await;
+    let daemon = home.start().await?;
+    let told = || async { Ok(home.log()?.contains("the clock leapt forward").then_some(())) };
+    until("it says that it waits", LIMIT, told).await?;
+    let mut journal = JournalServiceClient::new(daemon.channel().await?);
+    let stats = journal.stats(StatsRequest {}).await?.into_inner();
+    assert_eq!((stats.tasks, stats.tombstones), (1, 0));
+    // Whoever asks for it knows what time it is.
+    let pruned = journal.prune(PruneRequest { older_than_seconds: None, dry_run: false }).await?.into_inner();
+    assert_eq!(pruned.tasks, 1);
     daemon.stop().await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::ports::{Clock as _, Journal as _, JournalError};
+use moothall_actors::ports::{Clock as _, JournalError};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -29,8 +29,7 @@ pub(super) fn order(config: &RetentionConfig, age: Option<Duration>) -> PruneOrd
 
 /// To be asked before this process writes: when the last event before it was.
 pub(super) async fn watch_clock(store: &SqliteJournal) -> Result<LeapWatch, JournalError> {
-    let last = store.stats().await?.last_seq;
-    let newest = store.read(last.saturating_sub(1), 1).await?.first().map(|event| event.at);
+    let newest = store.reader().retained().await?.newest;
     Ok(LeapWatch::new(newest, SystemClock.now(), Instant::now()))
 }
 

@@ -26,6 +26,8 @@ pub struct Retained {
     pub first_kept: u64,
     /// Of the first event from there on.
     pub oldest: Option<Timestamp>,
+    /// Of the last event that is there.
+    pub newest: Option<Timestamp>,
     /// Pruned tasks whose ids and outcomes are still known.
     pub tombstones: u64,
     /// When the last prune ended.
@@ -79,18 +81,19 @@ pub(super) fn count(conn: &Connection, ended_before: Timestamp) -> Result<u64, R
 
 pub(super) fn retained(conn: &Connection) -> Result<Retained, ReadError> {
     let mut statement = conn.prepare_cached(
-        "SELECT s.first_kept, (SELECT at FROM events WHERE seq >= s.first_kept ORDER BY seq LIMIT 1), p.tombstones, p.at, \
-         p.last_tasks, p.tasks FROM store s, pruned p",
+        "SELECT s.first_kept, (SELECT at FROM events WHERE seq >= s.first_kept ORDER BY seq LIMIT 1), \
+         (SELECT at FROM events ORDER BY seq DESC LIMIT 1), p.tombstones, p.at, p.last_tasks, p.tasks FROM store s, pruned p",
     )?;
     let time = |at: Option<i64>| at.map(|at| Timestamp(unsigned(at)));
     Ok(statement.query_row([], |row| {
         Ok(Retained {
             first_kept: unsigned(row.get(0)?),
             oldest: time(row.get(1)?),
-            tombstones: unsigned(row.get(2)?),
-            last_prune: time(row.get(3)?),
-            last_tasks: unsigned(row.get(4)?),
-            tasks: unsigned(row.get(5)?),
+            newest: time(row.get(2)?),
+            tombstones: unsigned(row.get(3)?),
+            last_prune: time(row.get(4)?),
+            last_tasks: unsigned(row.get(5)?),
+            tasks: unsigned(row.get(6)?),
         })
     })?)
 }

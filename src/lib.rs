@@ -11,6 +11,7 @@ pub mod folder;
 pub mod grpc;
 pub mod http;
 mod listen;
+pub mod plan;
 pub mod process;
 pub mod runner;
 pub mod sim;

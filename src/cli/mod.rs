@@ -16,6 +16,7 @@ mod export;
 mod journal;
 mod live;
 mod output;
+mod plan;
 mod replay;
 mod serve;
 mod sim;
@@ -88,6 +89,9 @@ enum Command {
     /// Look at tasks and cancel them
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Look at plans before they are carried out
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// What a task came to, with all its evidence
     Verdict(document::VerdictArgs),
     /// Why a task's winner won, as a short story
@@ -155,6 +159,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Council(command) => council::run(command, &connect(server).await?, output).await,
         Command::Agent(command) => agent::run(command, &connect(server).await?, output).await,
         Command::Task(command) => task::run(command, &connect(server).await?, output).await,
+        Command::Plan(command) => plan::run(command, output),
         Command::Verdict(args) => document::verdict(args, server, output).await,
         Command::Why(args) => document::why(args, server, output).await,
         Command::Status(args) => status::run(args, &connect(server).await?, output).await,

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod daemon;
 mod licences;
+mod plan;
 mod runner;
 mod sim;
 mod store;

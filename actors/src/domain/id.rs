@@ -103,6 +103,12 @@ impl Role {
         Err(Problem::new(field, format!("{shown:?} is not a role; allowed is [A-Z][A-Z0-9_]{{0,31}}, such as DEV")))
     }
 
+    /// The role of work whose plan names none.
+    #[must_use]
+    pub fn dev() -> Self {
+        Self("DEV".into())
+    }
+
     /// The role whose agents choose among the proposals of the others.
     #[must_use]
     pub fn architect() -> Self {

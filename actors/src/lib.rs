@@ -20,6 +20,7 @@ mod gate;
 pub mod ports;
 pub mod progress;
 mod pruned;
+pub mod queue;
 pub mod replay;
 mod roster;
 mod running;

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use moothall_actors::domain::id::TaskId;
+
 use super::graph::Graph;
 use super::limit::{MAX_CYCLE_SHOWN, MAX_DEPENDENCIES};
 use super::place::Place;
 use super::report::{Report, quote};
 use super::task::PlannedTask;
-use moothall_actors::domain::id::TaskId;
 
 /// A task as its source gave it. What is wrong with its own fields has been said; its id still counts.
 #[derive(Clone, Debug)]
@@ -157,6 +158,7 @@ fn nearest(id: &TaskId, places: &BTreeMap<TaskId, usize>) -> String {
 mod tests {
     use super::*;
     use moothall_actors::domain::id::Role;
+    use moothall_actors::domain::problem::Problems;
 
     fn draft(line: usize, id: &str, needs: &[&str]) -> Draft {
         let place = Place::Text(super::super::place::Position { line, column: 1 });

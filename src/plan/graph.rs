@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
+use moothall_actors::domain::id::TaskId;
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::task::PlannedTask;
-use moothall_actors::domain::id::TaskId;
 
 /// Which task waits for which, by place.
 #[derive(Clone, Debug, Default)]

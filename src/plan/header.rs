@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use moothall_actors::domain::id::{Role, TaskId};
+
 use super::limit;
 use super::task::{OnDependencyFailure, PlannedTask};
-use moothall_actors::domain::id::{Role, TaskId};
 
 /// What is known of a plan beside its text.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! How much a plan may hold: each number with its reason. What a task may hold is the same however it comes.
 
 pub use moothall_actors::domain::id::MAX_ID_BYTES;
+pub use moothall_actors::domain::queue::MAX_PRIORITY;
 pub use moothall_actors::domain::task::{
     MAX_DESCRIPTION_BYTES, MAX_METADATA, MAX_METADATA_BYTES, MAX_REQUIREMENTS, MAX_ROUNDS, MAX_RUBRIC_BYTES,
 };
@@ -23,8 +24,7 @@ pub const MAX_AGENTS: u16 = u16::MAX;
 pub const MAX_TIMEOUT_SECONDS: u32 = 86_400;
 /// Longest execution of a verdict, in seconds: a week, since people may be part of it.
 pub const MAX_EXECUTION_SECONDS: u32 = 604_800;
-/// Highest priority. The queue's bound on waiting is reckoned from it.
-pub const MAX_PRIORITY: u8 = 100;
+
 /// Most bracket labels of one task; further ones stay in its text.
 pub const MAX_TAGS: usize = 16;
 /// Most roles that a plan or strategy can name: as many as there can be councils.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use moothall_actors::domain::problem::{Problem, Problems};
 use proptest::prelude::*;
 
 use super::source::testing::shape;
-use super::{Origin, Plan, Problems, Strategy as Wanted, approval, parse};
+use super::{Origin, Plan, Strategy as Wanted, approval, parse};
 
 /// Dependencies of some tasks by place: forward ones, backward ones, cycles.
 fn any_needs() -> impl Strategy<Value = Vec<Vec<usize>>> {
@@ -143,7 +144,7 @@ proptest! {
                 prop_assert_eq!(in_waves, needs.len());
             }
             Err(problems) => {
-                let named = |problem: &super::Problem| problem.message.contains("cycle") || problem.message.contains("itself");
+                let named = |problem: &Problem| problem.message.contains("cycle") || problem.message.contains("itself");
                 prop_assert!(problems.0.iter().all(named), "{}", problems);
             }
         }

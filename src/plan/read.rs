@@ -1,13 +1,14 @@
 //! The two ways in: a plan's text, and the event that approves a plan.
 
+use moothall_actors::domain::id::Role;
+use moothall_actors::domain::problem::Problems;
+
 use super::header::{Header, Origin};
 use super::limit::{MAX_ID_BYTES, MAX_PLAN_BYTES};
 use super::place::Place;
 use super::report::Report;
 use super::source::{self, Found, Node, Object};
 use super::task::{Plan, Source};
-use moothall_actors::domain::id::Role;
-use moothall_actors::domain::problem::Problems;
 
 /// Reads a plan of any source. Text without tasks gives one task per role of `origin`.
 pub fn parse(bytes: &[u8], origin: &Origin) -> Result<Plan, Problems> {

@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 
+use moothall_actors::domain::problem::{Problem, Problems};
+
 use super::limit::MAX_REPORTED;
 use super::place::Place;
-use moothall_actors::domain::problem::{Problem, Problems};
 
 /// Longest piece of a plan that a message quotes, in characters.
 const MAX_QUOTED: usize = 64;

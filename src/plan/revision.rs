@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use moothall_actors::domain::id::TaskId;
+use moothall_actors::domain::problem::Problems;
 use sha2::{Digest, Sha256};
 
 use super::place::Place;
 use super::report::{Report, quote};
 use super::task::{Plan, PlannedTask};
-use moothall_actors::domain::id::TaskId;
-use moothall_actors::domain::problem::Problems;
 
 /// A task of the plan as it was approved before.
 #[derive(Clone, Debug, PartialEq, Eq)]

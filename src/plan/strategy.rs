@@ -9,13 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use moothall_actors::domain::id::{Role, TaskId};
+use moothall_actors::domain::problem::Problems;
+
 use super::draft::{Draft, Drafts, Need};
 use super::limit::{HARD_MAX_TASKS, MAX_ROLES};
 use super::place::Place;
 use super::report::{Report, quote};
 use super::task::{Plan, PlannedTask};
-use moothall_actors::domain::id::{Role, TaskId};
-use moothall_actors::domain::problem::Problems;
 
 /// As a client wrote it. A request without one leaves the plan's own order as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

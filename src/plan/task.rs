@@ -5,70 +5,9 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::limit;
 use moothall_actors::domain::id::{Role, TaskId};
-
-/// How soon a task is wanted, 1 to 100, the highest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Priority(u8);
-
-impl Priority {
-    pub const LOW: Self = Self(10);
-    pub const MEDIUM: Self = Self(50);
-    pub const HIGH: Self = Self(80);
-    pub const CRITICAL: Self = Self(100);
-    /// What is allowed, for messages.
-    pub(crate) const RULE: &str = "allowed are LOW, MEDIUM, HIGH, CRITICAL and 0 to 100";
-
-    /// A word in any case, or a number from 0 to 100, where 0 means the default.
-    #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        match text.to_ascii_uppercase().as_str() {
-            "LOW" => Some(Self::LOW),
-            "MEDIUM" | "0" => Some(Self::MEDIUM),
-            "HIGH" => Some(Self::HIGH),
-            "CRITICAL" => Some(Self::CRITICAL),
-            number => number.parse().ok().filter(|number| *number <= limit::MAX_PRIORITY).map(Self::number),
-        }
-    }
-
-    fn number(number: u8) -> Self {
-        if number == 0 { Self::MEDIUM } else { Self(number) }
-    }
-
-    #[must_use]
-    pub fn get(self) -> u8 {
-        self.0
-    }
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self::MEDIUM
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What becomes of a task when one that it needs has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDependencyFailure {
-    /// It waits, BLOCKED, until the failed one is retried.
-    #[default]
-    Block,
-    /// It ends as skipped.
-    Skip,
-    /// It runs all the same.
-    Run,
-}
+pub use moothall_actors::domain::queue::{OnDependencyFailure, Priority};
+use serde::{Deserialize, Serialize};
 
 /// What the result of a task must satisfy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,21 +125,4 @@ pub struct Plan {
     pub tasks: Vec<PlannedTask>,
     /// What was skipped, assumed or not read, each with its place.
     pub notes: Vec<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn priorities_are_words_or_numbers_up_to_a_hundred() {
-        let read = |text| Priority::read(text).map(Priority::get);
-        let words = [("LOW", 10), ("Medium", 50), ("high", 80), ("CRITICAL", 100), ("0", 50), ("1", 1), ("100", 100)];
-        for (text, number) in words {
-            assert_eq!(read(text), Some(number), "{text}");
-        }
-        for bad in ["101", "256", "-1", "1.5", "", "URGENT"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
-    }
 }

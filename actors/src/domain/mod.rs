@@ -7,5 +7,6 @@ pub mod council;
 pub mod event;
 pub mod id;
 pub mod problem;
+pub mod queue;
 pub mod task;
 pub mod verdict;

@@ -4,6 +4,7 @@ mod checks;
 mod clock;
 mod journal;
 mod model;
+pub mod queue;
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 //! An event carries its tasks as `tasks`, as `plan` (a text of any source, an object or a list) or as `tasks_outline`;
 //! the first that holds any is taken.
 
+use moothall_actors::domain::id::{Role, TaskId};
+
 use super::super::draft::{Draft, Drafts};
 use super::super::header::Header;
 use super::super::limit::{MAX_DESCRIPTION_BYTES, MAX_ID_BYTES, MAX_ROLES};
@@ -12,7 +14,6 @@ use super::super::task::Source;
 use super::node::{Node, Value};
 use super::object::Object;
 use super::{Found, item, record};
-use moothall_actors::domain::id::{Role, TaskId};
 
 /// How often a plan may hold a plan: an envelope, its payload, the plan in it, and no more.
 const MAX_INNER: usize = 3;

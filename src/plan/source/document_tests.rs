@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use moothall_actors::domain::id::Role;
+
 use super::super::limit;
 use super::super::{OnDependencyFailure, Origin, Source, approval, parse};
 use super::testing::{plan, problems, shape};
@@ -148,7 +150,7 @@ fn keys_that_nothing_reads_are_noted() {
 
 #[test]
 fn nothing_usable_becomes_one_task_per_role() {
-    let roles = vec![super::super::Role::parse("r", "DEV").unwrap(), super::super::Role::parse("r", "qa").unwrap()];
+    let roles = vec![Role::parse("r", "DEV").unwrap(), Role::parse("r", "qa").unwrap()];
     let origin = Origin { plan_id: "P-1".into(), story_id: "S-1".into(), roles, ..Origin::default() };
     for text in ["", "We should build a login.\n", "{\"plan_id\": \"P-1\"}", "tasks: []\n", "# Plan\n\n- one\n- two\n"]
     {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use moothall_actors::domain::problem::Problem;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::super::place::{Place, Position};
 use super::node::{Budget, Node, Value};
-use moothall_actors::domain::problem::Problem;
 
 pub(crate) fn read(text: &str) -> Result<Node, Problem> {
     let mut budget = Budget::default();

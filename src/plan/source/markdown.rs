@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use moothall_actors::domain::id::{Role, TaskId};
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use super::super::draft::{Draft, Drafts, Need};
@@ -15,7 +16,6 @@ use super::super::place::{Lines, Place};
 use super::super::report::{Report, quote};
 use super::super::task::{Priority, Source};
 use super::{Found, item};
-use moothall_actors::domain::id::{Role, TaskId};
 
 /// The first word of `DEV Tasks`.
 pub(crate) fn role_word(heading: &str) -> Option<&str> {

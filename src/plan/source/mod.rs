@@ -30,17 +30,16 @@ mod spec_kit_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use document::Inside;
+use moothall_actors::domain::problem::Problem;
 
 use super::draft::Drafts;
 use super::header::Header;
 use super::place::Place;
 use super::report::Report;
 use super::task::Source;
-use moothall_actors::domain::problem::Problem;
+pub(crate) use document::Inside;
 pub(crate) use node::{Node, Value};
 pub(crate) use object::Object;
-
 use outline::Outline;
 
 /// What reading a source gave; without drafts nothing was usable.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use moothall_actors::domain::id::{Role, TaskId};
+
 use super::super::draft::{Draft, Need};
 use super::super::header::Header;
 use super::super::limit::{
@@ -15,7 +17,6 @@ use super::super::report::Report;
 use super::super::task::{Constraints, OnDependencyFailure, PlannedTask, Priority};
 use super::node::{Node, Value};
 use super::object::{Object, shown, text};
-use moothall_actors::domain::id::{Role, TaskId};
 
 const KEYS: [&str; 16] = [
     "id",

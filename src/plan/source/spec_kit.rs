@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use moothall_actors::domain::id::TaskId;
 use pulldown_cmark::HeadingLevel;
 
 use super::super::draft::{Draft, Drafts, Need, too_many_dependencies};
@@ -15,7 +16,6 @@ use super::super::report::{Report, quote};
 use super::super::task::Source;
 use super::outline::Outline;
 use super::{Found, markdown, mention, order};
-use moothall_actors::domain::id::TaskId;
 
 /// Longest bracket label, in bytes; a longer one is part of the text.
 const MAX_LABEL: usize = 32;

@@ -3,6 +3,7 @@
 use super::super::limit::{MAX_DESCRIPTION_BYTES, MAX_TAGS};
 use super::super::{Origin, Source, parse};
 use super::testing::{plan, problems, shape};
+use moothall_actors::domain::id::Role;
 
 const TASKS: &str = "---\ndescription: \"Tasks\"\n---\n\n# Tasks: Login\n\n## Format: `[ID] [P?] [Story] Description`\n\n\
 ## Phase 1: Setup (Shared Infrastructure)\n\n- [X] T001 Create project structure\n- [ ] T002 [P] Configure lints in clippy.toml\n\
@@ -78,7 +79,7 @@ fn everything_wrong_is_said_at_once_with_its_line() {
 
 #[test]
 fn tasks_of_the_first_role_unless_their_list_is_by_role() {
-    let roles = vec![super::super::Role::parse("r", "BACKEND").unwrap()];
+    let roles = vec![Role::parse("r", "BACKEND").unwrap()];
     let by_event = parse(TASKS.as_bytes(), &Origin { roles, ..Origin::default() }).unwrap();
     assert_eq!(by_event.tasks[0].role.as_str(), "BACKEND");
     let by_section = plan("## QA Tasks\n- [ ] T001: a\n- [ ] T002: b\n");

@@ -9,12 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
+use moothall_actors::domain::problem::Problem;
 
 use super::super::limit::{MAX_DEPTH, MAX_PLAN_BYTES};
 use super::super::place::{Place, Position};
 use super::super::report::quote;
 use super::node::{Budget, Node, Value};
-use moothall_actors::domain::problem::Problem;
 
 pub(crate) fn read(text: &str) -> Result<Node, Problem> {
     let mut options = Options::default();

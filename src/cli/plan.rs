@@ -1,6 +1,7 @@
 //! `plan`: what a plan comes to, before anybody spends a model call on it.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -60,10 +61,12 @@ fn max_tasks(text: &str) -> Result<usize, String> {
 
 pub(super) fn run(command: PlanCommand, output: &Output) -> Result<(), Failure> {
     let PlanCommand::Check(args) = command;
-    let bytes = read(&args.file)?;
+    let shown = if is_stdin(&args.file) { "standard input".to_owned() } else { args.file.display().to_string() };
+    let bytes =
+        read(&args.file).map_err(|error| Failure::new(Exit::NO_INPUT, format!("{shown} cannot be read: {error}")))?;
     let origin =
         Origin { plan_id: args.plan_id, story_id: args.story_id, roles: args.roles, max_tasks: args.max_tasks };
-    let plan = parse(&bytes, &origin).map_err(|problems| refused(&args.file, &problems))?;
+    let plan = parse(&bytes, &origin).map_err(|problems| refused(&shown, &problems))?;
     if output.is_json() {
         let document = serde_json::to_value(&plan).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
         return Ok(output.document(&document)?);
@@ -75,18 +78,21 @@ pub(super) fn run(command: PlanCommand, output: &Output) -> Result<(), Failure> 
 }
 
 /// One byte more than a plan may have is enough to know that it has too many.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let most = MAX_PLAN_BYTES as u64 + 1;
-    let told = match file.as_os_str() == "-" {
-        true => std::io::stdin().take(most).read_to_end(&mut bytes),
-        false => std::fs::File::open(file).and_then(|open| open.take(most).read_to_end(&mut bytes)),
+    match is_stdin(file) {
+        true => io::stdin().take(most).read_to_end(&mut bytes)?,
+        false => File::open(file)?.take(most).read_to_end(&mut bytes)?,
     };
-    told.map_err(|error| Failure::new(Exit::NO_INPUT, format!("{} cannot be read: {error}", file.display())))?;
     Ok(bytes)
 }
 
-fn refused(file: &Path, problems: &Problems) -> Failure {
+fn is_stdin(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+fn refused(shown: &str, problems: &Problems) -> Failure {
     let list: String = problems.0.iter().map(|problem| format!("\n  {problem}")).collect();
-    Failure::new(Exit::FAILED, format!("{} cannot be carried out:{list}", file.display()))
+    Failure::new(Exit::FAILED, format!("{shown} cannot be carried out:{list}"))
 }

@@ -115,7 +115,7 @@ fn text_without_tasks_becomes_one_task_for_each_role() {
 #[test]
 fn all_problems_are_named_at_once_with_their_places() {
     let told = refused(WRONG, &[]);
-    for part in ["tasks[0].role", "tasks[1].id", "tasks[2].depends_on", "line 2", "line 3", "line 4"] {
+    for part in ["tasks[0].role", "tasks[1] ", "tasks[2].depends_on", "line 2", "line 3", "line 4", "standard input"] {
         assert!(told.contains(part), "{part} is missing in {told}");
     }
     let cycle = "tasks:\n- {id: A, role: DEV, description: a, depends_on: [B]}\n\

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lanes::{Lanes, Place};
+use super::lanes::Lanes;
 use super::needs::in_a_circle;
+use super::slot::{Held, Home, Need, NeedState, Slot};
 use crate::domain::id::{Role, TaskId, Timestamp};
 use crate::domain::queue::{Entry, Fence, QueueState};
 use crate::ports::queue::{Claim, Claimed, Consequence, Counts, Lease, QueueError, Report, Request};
@@ -37,8 +38,9 @@ pub struct Board {
     arrivals: u64,
     /// Tasks that are over stay only as long as others wait for them.
     pub(super) slots: BTreeMap<TaskId, Slot>,
-    /// Who waits for a task.
-    pub(super) dependents: BTreeMap<TaskId, BTreeSet<TaskId>>,
+    /// Who waits for a task, in the order of their ids.
+    pub(super) dependents: BTreeMap<TaskId, Vec<TaskId>>,
+    homes: BTreeMap<Home, Arc<Home>>,
     lanes: Lanes,
     /// Tasks whose time has not come.
     pub(super) later: BTreeSet<(Timestamp, TaskId)>,
@@ -47,33 +49,6 @@ pub struct Board {
     held: BTreeMap<(Role, Option<Arc<str>>), usize>,
     pub(super) counts: Counts,
     pub(super) open: usize,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Slot {
-    pub(super) entry: Entry,
-    pub(super) state: QueueState,
-    /// Among those of one rank.
-    arrival: u64,
-    /// Needs that are neither completed nor passed over.
-    pub(super) open_needs: BTreeSet<TaskId>,
-    pub(super) failed_needs: BTreeSet<TaskId>,
-    pub(super) held: Option<Held>,
-    /// In a lane, or waiting for its time.
-    placed: Option<Placed>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) fence: Fence,
-    holder: Arc<str>,
-    until: Option<Timestamp>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Placed {
-    Lane(Place),
-    Later(Timestamp),
 }
 
 type Changed = Result<Vec<Consequence>, QueueError>;
@@ -89,6 +64,7 @@ impl Board {
             arrivals: 0,
             slots: BTreeMap::new(),
             dependents: BTreeMap::new(),
+            homes: BTreeMap::new(),
             lanes: Lanes::default(),
             later: BTreeSet::new(),
             leases: BTreeSet::new(),
@@ -117,16 +93,17 @@ impl Board {
 
     /// Whether this run is there, or a later one.
     fn has(&self, entry: &Entry) -> bool {
-        self.slots.get(&entry.task).is_some_and(|slot| slot.entry.run >= entry.run)
+        self.slots.get(&entry.task).is_some_and(|slot| slot.run >= entry.run)
     }
 
     fn check(&self, new: &[Entry], ended: &BTreeMap<TaskId, QueueState>) -> Result<(), QueueError> {
         if self.open + new.len() > self.limits.most {
             return Err(QueueError::Full { most: self.limits.most });
         }
-        let running = |entry: &&Entry| self.slots.get(&entry.task).filter(|slot| !slot.state.is_over());
-        if let Some(slot) = new.iter().find_map(|entry| running(&entry)) {
-            return Err(QueueError::WrongState { task: slot.entry.task.clone(), state: slot.state });
+        for entry in new {
+            if let Some(slot) = self.slots.get(&entry.task).filter(|slot| !slot.state.is_over()) {
+                return Err(QueueError::WrongState { task: entry.task.clone(), state: slot.state });
+            }
         }
         let together: BTreeMap<&TaskId, &Entry> = new.iter().map(|entry| (&entry.task, entry)).collect();
         let known =
@@ -140,26 +117,38 @@ impl Board {
     fn put(&mut self, entry: Entry, ended: &BTreeMap<TaskId, QueueState>) {
         let task = entry.task.clone();
         if let Some(before) = self.slots.remove(&task) {
-            self.count(&before.entry.role, before.state, -1);
+            self.count(&before.home.role, before.state, -1);
+            self.leave(before.home);
+        }
+        let mut needs: Vec<Need> = Vec::with_capacity(entry.needs.len());
+        for need in entry.needs.iter().collect::<BTreeSet<_>>() {
+            let state = self.slots.get(need).map(|slot| slot.state).or_else(|| ended.get(need).copied());
+            needs.push(Need { task: need.clone(), came_to: NeedState::of(state) });
+        }
+        for need in needs.iter().filter(|need| need.came_to != NeedState::Completed) {
+            let waiting = self.dependents.entry(need.task.clone()).or_default();
+            if let Err(place) = waiting.binary_search(&task) {
+                waiting.insert(place, task.clone());
+            }
         }
         self.arrivals += 1;
-        let (mut open_needs, mut failed_needs) = (BTreeSet::new(), BTreeSet::new());
-        for need in &entry.needs {
-            let state = self.slots.get(need).map(|slot| slot.state).or_else(|| ended.get(need).copied());
-            match state {
-                Some(QueueState::Completed) => continue,
-                Some(state) if state.is_over() => drop(failed_needs.insert(need.clone())),
-                _ => {}
-            }
-            open_needs.insert(need.clone());
-            self.dependents.entry(need.clone()).or_default().insert(task.clone());
-        }
-        self.count(&entry.role, QueueState::Blocked, 1);
         self.open += 1;
-        let arrival = self.arrivals;
-        let slot =
-            Slot { entry, state: QueueState::Blocked, arrival, open_needs, failed_needs, held: None, placed: None };
-        self.slots.insert(task, slot);
+        let home = self.home(&entry);
+        self.count(&home.role, QueueState::Blocked, 1);
+        self.slots.insert(task, Slot::new(entry, home, needs, self.arrivals));
+    }
+
+    /// One for all tasks that belong to the same.
+    fn home(&mut self, entry: &Entry) -> Arc<Home> {
+        let home = Home { role: entry.role.clone(), story: entry.story.clone(), plan: entry.plan.clone() };
+        self.homes.entry(home).or_insert_with_key(|home| Arc::new(home.clone())).clone()
+    }
+
+    /// The last one to leave a home takes it down.
+    pub(super) fn leave(&mut self, home: Arc<Home>) {
+        if Arc::strong_count(&home) <= 2 {
+            self.homes.remove(&*home);
+        }
     }
 
     /// The most urgent tasks of a role.
@@ -184,9 +173,9 @@ impl Board {
         self.take_down(task);
         self.turn(task, QueueState::InProgress);
         let slot = self.slots.get_mut(task)?;
-        slot.held = Some(Held { fence, holder: holder.clone(), until });
+        slot.give_to(Held { fence, holder: holder.clone(), until });
         self.leases.extend(until.map(|until| (until, task.clone())));
-        let entry = slot.entry.clone();
+        let entry = slot.entry(task);
         let lease = Lease { task: task.clone(), run: entry.run, fence };
         Some(Claimed { entry, lease })
     }
@@ -196,14 +185,15 @@ impl Board {
         while let Some((_, task)) = self.later.first().filter(|(due, _)| *due <= now).cloned() {
             self.take_down(&task);
             if let Some(slot) = self.slots.get_mut(&task) {
-                slot.entry.not_before = None;
+                slot.not_before = None;
             }
             self.place(&task);
         }
         while let Some((_, task)) = self.leases.first().filter(|(until, _)| *until < now).cloned() {
             self.let_go(&task);
-            self.turn(&task, QueueState::Queued);
-            self.place(&task);
+            // What it was passed over may be tried again by now; nobody has to be told that it waits for that.
+            self.turn(&task, QueueState::Blocked);
+            self.settle(&task, &task, &mut Vec::new());
         }
     }
 
@@ -216,7 +206,7 @@ impl Board {
                 lost.push(lease.clone());
                 continue;
             }
-            let Some(held) = self.slots.get_mut(&lease.task).and_then(|slot| slot.held.as_mut()) else { continue };
+            let Some(held) = self.slots.get_mut(&lease.task).and_then(Slot::held_mut) else { continue };
             if let (Some(until), Some(length)) = (&mut held.until, self.limits.lease) {
                 self.leases.remove(&(*until, lease.task.clone()));
                 *until = later(now, length);
@@ -248,8 +238,8 @@ impl Board {
     }
 
     fn check_lease(&self, lease: &Lease) -> Result<(), QueueError> {
-        let slot = self.slots.get(&lease.task).filter(|slot| slot.entry.run == lease.run);
-        let held = slot.and_then(|slot| slot.held.as_ref()).is_some_and(|held| held.fence == lease.fence);
+        let slot = self.slots.get(&lease.task).filter(|slot| slot.run == lease.run);
+        let held = slot.and_then(Slot::held).is_some_and(|held| held.fence == lease.fence);
         if held { Ok(()) } else { Err(QueueError::Stale { task: lease.task.clone(), fence: lease.fence }) }
     }
 
@@ -284,8 +274,8 @@ impl Board {
     /// A task waits again: as it was, or under its next run.
     fn again(&mut self, task: &TaskId, runs: u32, not_before: Option<Timestamp>, changed: &mut Vec<Consequence>) {
         if let Some(slot) = self.slots.get_mut(task) {
-            slot.entry.run += runs;
-            slot.entry.not_before = not_before;
+            slot.run += runs;
+            slot.not_before = not_before;
         }
         self.turn(task, QueueState::Blocked);
         self.settle(task, task, changed);
@@ -295,11 +285,11 @@ impl Board {
     /// A story has reached a phase.
     pub fn open_phase(&mut self, story: &str, phase: &str) -> Vec<TaskId> {
         let waits =
-            |slot: &&mut Slot| slot.entry.story.as_deref() == Some(story) && slot.entry.hold.as_deref() == Some(phase);
+            |slot: &Slot| slot.home.story.as_deref() == Some(story) && slot.hold().is_some_and(|hold| &**hold == phase);
         let mut opened = Vec::new();
-        for slot in self.slots.values_mut().filter(waits) {
-            slot.entry.hold = None;
-            opened.push(slot.entry.task.clone());
+        for (task, slot) in self.slots.iter_mut().filter(|(_, slot)| waits(slot)) {
+            slot.release_hold();
+            opened.push(task.clone());
         }
         for task in &opened {
             self.settle(task, task, &mut Vec::new());
@@ -316,7 +306,7 @@ impl Board {
 
     /// What is carried out elsewhere may take days, and whoever holds it has nothing to say meanwhile.
     fn keep_for_ever(&mut self, task: &TaskId) {
-        let held = self.slots.get_mut(task).and_then(|slot| slot.held.as_mut());
+        let held = self.slots.get_mut(task).and_then(Slot::held_mut);
         if let Some(until) = held.and_then(|held| held.until.take()) {
             self.leases.remove(&(until, task.clone()));
         }
@@ -324,7 +314,7 @@ impl Board {
 
     fn let_go(&mut self, task: &TaskId) {
         let Some(slot) = self.slots.get_mut(task) else { return };
-        let Some(held) = slot.held.take() else { return };
+        let Some(held) = slot.take_back() else { return };
         if let Some(until) = held.until {
             self.leases.remove(&(until, task.clone()));
         }
@@ -333,7 +323,7 @@ impl Board {
     pub(super) fn turn(&mut self, task: &TaskId, state: QueueState) {
         let Some(slot) = self.slots.get_mut(task) else { return };
         let before = std::mem::replace(&mut slot.state, state);
-        let (role, story) = (slot.entry.role.clone(), slot.entry.story.clone());
+        let (role, story) = (slot.home.role.clone(), slot.home.story.clone());
         // A dispatched task needs no agent of the council any more.
         let works = |state| usize::from(state == QueueState::InProgress);
         if works(before) != works(state) {
@@ -359,44 +349,40 @@ impl Board {
     /// Where a QUEUED task can be claimed from, now or later.
     pub(super) fn place(&mut self, task: &TaskId) {
         let Some(slot) = self.slots.get_mut(task) else { return };
-        if let Some(due) = slot.entry.not_before {
-            slot.placed = Some(Placed::Later(due));
-            self.later.insert((due, task.clone()));
-            return;
+        slot.placed = true;
+        match slot.not_before {
+            Some(due) => drop(self.later.insert((due, task.clone()))),
+            None => {
+                let place = slot.place(self.limits.age);
+                self.lanes.insert(&slot.home.role, &slot.home.story, place, task.clone());
+            }
         }
-        let place = (rank(&slot.entry, self.limits.age), slot.arrival);
-        slot.placed = Some(Placed::Lane(place));
-        self.lanes.insert(&slot.entry.role, &slot.entry.story, place, task.clone());
     }
 
     pub(super) fn take_down(&mut self, task: &TaskId) {
         let Some(slot) = self.slots.get_mut(task) else { return };
-        match slot.placed.take() {
-            Some(Placed::Lane(place)) => self.lanes.remove(&slot.entry.role, &slot.entry.story, place, task),
-            Some(Placed::Later(due)) => drop(self.later.remove(&(due, task.clone()))),
-            None => {}
+        if !std::mem::take(&mut slot.placed) {
+            return;
+        }
+        match slot.not_before {
+            Some(due) => drop(self.later.remove(&(due, task.clone()))),
+            None => self.lanes.remove(&slot.home.role, &slot.home.story, slot.place(self.limits.age), task),
         }
     }
 
     /// Gives back all leases of a holder that has started anew; they were its own.
     pub fn take_back(&mut self, holder: &str) -> Vec<TaskId> {
-        let own = |slot: &&Slot| {
-            slot.state == QueueState::InProgress && slot.held.as_ref().is_some_and(|held| &*held.holder == holder)
+        let own = |slot: &Slot| {
+            slot.state == QueueState::InProgress && slot.held().is_some_and(|held| &*held.holder == holder)
         };
-        let tasks: Vec<TaskId> = self.slots.values().filter(own).map(|slot| slot.entry.task.clone()).collect();
+        let tasks: Vec<TaskId> =
+            self.slots.iter().filter(|(_, slot)| own(slot)).map(|(task, _)| task.clone()).collect();
         for task in &tasks {
             self.let_go(task);
             self.again(task, 0, None, &mut Vec::new());
         }
         tasks
     }
-}
-
-/// Smaller is sooner.
-fn rank(entry: &Entry, age: Duration) -> i64 {
-    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    let arrived = i64::try_from(entry.enqueued_at.0).unwrap_or(i64::MAX);
-    arrived.saturating_sub(age.saturating_mul(entry.priority.get().into()))
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::board::{Board, Slot};
+use super::board::Board;
 use crate::domain::id::{TaskId, Timestamp};
 use crate::ports::queue::{Counts, Filter, Row};
 
@@ -14,8 +14,8 @@ impl Board {
             Some(after) => (Bound::Excluded(after), Bound::Unbounded),
             None => (Bound::Unbounded, Bound::Unbounded),
         };
-        let slots = self.slots.range::<TaskId, _>(behind).map(|(_, slot)| slot);
-        slots.filter(|slot| slot.is_of(filter)).take(filter.limit).map(Slot::row).collect()
+        let slots = self.slots.range::<TaskId, _>(behind).filter(|(_, slot)| slot.is_of(filter));
+        slots.take(filter.limit).map(|(task, slot)| slot.row(task)).collect()
     }
 
     #[must_use]
@@ -27,24 +27,5 @@ impl Board {
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         self.later.first().map(|(due, _)| *due)
-    }
-}
-
-impl Slot {
-    fn is_of(&self, filter: &Filter) -> bool {
-        filter.state.is_none_or(|state| self.state == state)
-            && filter.role.as_ref().is_none_or(|role| self.entry.role == *role)
-            && filter.story.as_ref().is_none_or(|story| self.entry.story.as_ref() == Some(story))
-            && filter.plan.as_ref().is_none_or(|plan| self.entry.plan.as_ref() == Some(plan))
-    }
-
-    fn row(&self) -> Row {
-        Row {
-            entry: self.entry.clone(),
-            state: self.state,
-            fence: self.held.as_ref().map(|held| held.fence),
-            open_needs: self.open_needs.len(),
-            failed_needs: self.failed_needs.iter().cloned().collect(),
-        }
     }
 }

@@ -27,6 +27,7 @@ mod memory;
 mod needs;
 #[cfg(test)]
 mod properties;
+mod slot;
 
 pub use board::{Board, Limits};
 pub use memory::MemoryQueue;

@@ -2,34 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::board::{Board, Slot};
+use super::board::Board;
 use crate::domain::id::TaskId;
-use crate::domain::queue::{Entry, OnDependencyFailure, QueueState};
+use crate::domain::queue::{Entry, QueueState};
 use crate::ports::queue::Consequence;
-
-impl Slot {
-    /// What became of a task that it needs.
-    fn learn(&mut self, need: &TaskId, state: QueueState) {
-        if state == QueueState::Completed {
-            self.open_needs.remove(need);
-        }
-        match state.is_over() && state != QueueState::Completed {
-            true => drop(self.failed_needs.insert(need.clone())),
-            false => drop(self.failed_needs.remove(need)),
-        }
-    }
-
-    /// What a task that waits is by now.
-    fn standing(&self) -> QueueState {
-        let failed = self.failed_needs.len();
-        match self.entry.on_failure {
-            OnDependencyFailure::Skip if failed > 0 => QueueState::Skipped,
-            OnDependencyFailure::Block if failed > 0 => QueueState::Blocked,
-            _ if self.entry.hold.is_some() || self.open_needs.len() > failed => QueueState::Blocked,
-            _ => QueueState::Queued,
-        }
-    }
-}
 
 impl Board {
     /// Tells those that wait for a task what became of it, and those that wait for them when they are skipped. A plan is
@@ -62,9 +38,9 @@ impl Board {
         changed: &mut Vec<Consequence>,
     ) -> Option<QueueState> {
         let slot = self.slots.get(task).filter(|slot| slot.state.waits())?;
-        let (before, run, state) = (slot.state, slot.entry.run, slot.standing());
+        let (before, run, state) = (slot.state, slot.run, slot.standing());
         let is_news = match state {
-            QueueState::Blocked => slot.failed_needs.contains(cause) || before != state,
+            QueueState::Blocked => slot.has_failed_need(cause) || before != state,
             QueueState::Queued => task != cause && before != state,
             _ => true,
         };
@@ -93,15 +69,18 @@ impl Board {
                 continue;
             }
             let Some(slot) = self.slots.remove(&task) else { continue };
-            self.count(&slot.entry.role, slot.state, -1);
-            for need in slot.entry.needs {
-                let Some(waiting) = self.dependents.get_mut(&need) else { continue };
-                waiting.remove(&task);
+            self.count(&slot.home.role, slot.state, -1);
+            for need in slot.needs() {
+                let Some(waiting) = self.dependents.get_mut(&need.task) else { continue };
+                if let Ok(place) = waiting.binary_search(&task) {
+                    waiting.remove(place);
+                }
                 if waiting.is_empty() {
-                    self.dependents.remove(&need);
-                    idle.push(need);
+                    self.dependents.remove(&need.task);
+                    idle.push(need.task.clone());
                 }
             }
+            self.leave(slot.home);
         }
     }
 }

@@ -243,7 +243,7 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4_000) })]
 
     #[test]
     fn nothing_is_lost_claimed_twice_or_claimed_before_its_time(acts in prop::collection::vec(any_act(), 1..60)) {

@@ -64,7 +64,7 @@ fn retried(row: TaskRow) -> TaskRow {
 }
 
 /// Why a run was not begun; nothing of it is on disk.
-enum NotBegun {
+pub(crate) enum NotBegun {
     /// The store knows the id.
     Taken,
     Refused(SystemError),
@@ -160,8 +160,8 @@ impl System {
     }
 
     async fn begin(&self, begin: &Begin, earlier: Option<TaskRow>) -> Result<Attached, NotBegun> {
-        let council = self.open_council(&begin.spec.role)?;
-        self.check_tokens()?;
+        let council = self.world.open_council(&begin.spec.role)?;
+        self.world.check_tokens()?;
         let permit = self.world.gate.try_admit()?;
         let run = RunId { task: begin.task.clone(), run: earlier.as_ref().map_or(1, |row| row.run + 1) };
         let plan = council::plan(&self.world, &council, run.clone(), begin.spec.clone());
@@ -171,19 +171,26 @@ impl System {
             Some(row) => (Event::TaskRetried { run: run.run }, retried(row)),
             None => begin.accepted(now),
         };
-        let begun = self.write(&run, row.version - 1, event, plan.clone(), now).await?;
+        let begun = self.world.write(&run, row.version - 1, event, plan.clone(), now).await?;
         let running = Running::new(row, begin.spec.clone());
         running.hold(permit);
         let attached = Attached::started(&self.world, running.clone(), begin.hold);
-        self.launch(&running, plan, begun).await;
+        self.world.launch(&running, plan, begun).await;
         Ok(attached)
     }
 
+    fn new_task_id(&self) -> Result<TaskId, SystemError> {
+        let text = format!("task-{:016x}", self.world.ports.ids.random());
+        TaskId::parse("task_id", &text).map_err(|problem| SystemError::WrongState(problem.to_string().into()))
+    }
+}
+
+impl World {
     /// A supervisor that is just restarting finds the run by itself; where none will come back, the run ends here.
-    async fn launch(&self, running: &Arc<Running>, plan: Arc<Plan>, begun: Begun) {
-        let registry = &self.world.registry;
+    pub(crate) async fn launch(self: &Arc<Self>, running: &Arc<Running>, plan: Arc<Plan>, begun: Begun) {
+        let registry = &self.registry;
         registry.running.insert(running.run.task.clone(), running.clone());
-        if self.world.has_stopped() {
+        if self.has_stopped() {
             return running.finish(Err(stopping()));
         }
         let role = &running.spec.role;
@@ -201,12 +208,12 @@ impl System {
             Some(Some(reason)) => (Class::Transient, format!("role {role} is parked: {reason}").into()),
             None => (Class::Refused, format!("no council has the role {role} any more").into()),
         };
-        running.finish(deliberation::close(&self.world, running, Closing::Failed { class, message }).await);
-        registry.finished(running, self.world.uptime());
+        running.finish(deliberation::close(self, running, Closing::Failed { class, message }).await);
+        registry.finished(running, self.uptime());
     }
 
     /// Writes that the task is admitted or tried again, and in the same batch what its run will be.
-    async fn write(
+    pub(crate) async fn write(
         &self,
         run: &RunId,
         version: u64,
@@ -214,7 +221,7 @@ impl System {
         plan: Arc<Plan>,
         at: Timestamp,
     ) -> Result<Begun, NotBegun> {
-        let ids = &self.world.ports.ids;
+        let ids = &self.ports.ids;
         let (id, correlation) = (ids.event_id(), Some(run.task.as_str().into()));
         let admitted = NewEvent { id, at, correlation: correlation.clone(), causation: None, event };
         let begun = Begun { event: ids.event_id(), at };
@@ -223,27 +230,30 @@ impl System {
         let mut batch = Batch::one(StreamId::task(&run.task), version, vec![admitted]);
         let stream = StreamId::deliberation(run);
         batch.appends.push(Append { stream, expected_version: 0, events: vec![started] });
-        match self.world.ports.journal.commit(batch).await {
+        match self.ports.journal.commit(batch).await {
             Ok(_) => Ok(begun),
             Err(JournalError::Conflict { .. }) => Err(NotBegun::Taken),
             Err(error) => Err(NotBegun::Refused(error.into())),
         }
     }
 
-    fn new_task_id(&self) -> Result<TaskId, SystemError> {
-        let text = format!("task-{:016x}", self.world.ports.ids.random());
-        TaskId::parse("task_id", &text).map_err(|problem| SystemError::WrongState(problem.to_string().into()))
+    /// Before anything is admitted there is a journal to write it to, and somebody to write.
+    pub(crate) fn check_open(&self) -> Result<(), SystemError> {
+        if self.is_draining() {
+            return Err(SystemError::Unavailable("the daemon is stopping".into()));
+        }
+        match self.ports.journal.health() {
+            JournalHealth::Writable => Ok(()),
+            JournalHealth::Stalled { why } | JournalHealth::Lost { why, .. } => {
+                Err(SystemError::Unavailable(format!("the journal cannot be written: {why}").into()))
+            }
+        }
     }
 
-    /// Before a task is admitted there is somebody who could work on it, and a journal to write it to.
-    fn open_council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {
+    /// Before a task is admitted there is somebody who could work on it.
+    pub(crate) fn open_council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {
+        self.check_open()?;
         let unavailable = |why: String| Err(SystemError::Unavailable(why.into()));
-        if self.world.is_draining() {
-            return unavailable("the daemon is stopping".to_owned());
-        }
-        if let JournalHealth::Stalled { why } | JournalHealth::Lost { why, .. } = self.world.ports.journal.health() {
-            return unavailable(format!("the journal cannot be written: {why}"));
-        }
         let council = self.council(role)?;
         if let Some(reason) = &council.parked {
             return Err(SystemError::Parked { role: role.clone(), reason: reason.clone() });
@@ -252,14 +262,14 @@ impl System {
             let why = format!("council {role} has no agents; register one");
             return Err(SystemError::WrongState(why.into()));
         }
-        match council.seats.iter().any(|seat| self.world.registry.agent(role, &seat.agent).is_some()) {
+        match council.seats.iter().any(|seat| self.registry.agent(role, &seat.agent).is_some()) {
             true => Ok(council),
             false => unavailable(format!("no agent of council {role} is ready; they are restarting")),
         }
     }
 
-    fn check_tokens(&self) -> Result<(), SystemError> {
-        match self.world.tokens().closed_for(self.world.ports.clock.now()) {
+    pub(crate) fn check_tokens(&self) -> Result<(), SystemError> {
+        match self.tokens().closed_for(self.ports.clock.now()) {
             Some(retry_after) => {
                 Err(SystemError::Busy { what: "the tokens of this day are used up".into(), retry_after })
             }
@@ -268,10 +278,10 @@ impl System {
     }
 
     pub(crate) fn council(&self, role: &Role) -> Result<Arc<Council>, SystemError> {
-        if let Some(entry) = self.world.registry.councils.get(role) {
+        if let Some(entry) = self.registry.councils.get(role) {
             return Ok(entry.council.clone());
         }
-        let mut existing: Vec<_> = self.world.registry.councils.iter().map(|entry| entry.key().clone()).collect();
+        let mut existing: Vec<_> = self.registry.councils.iter().map(|entry| entry.key().clone()).collect();
         existing.sort();
         match existing.is_empty() {
             true => Err(SystemError::NoCouncils),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::answer::Class;
 use crate::domain::id::{AgentId, Role, TaskId};
 use crate::domain::problem::Problems;
+use crate::ports::queue::QueueError;
 use crate::ports::{JournalError, TaskRow, TaskStatus};
 
 /// What a caller of [`crate::System`] may be told.
@@ -61,6 +62,16 @@ impl From<JournalError> for SystemError {
     }
 }
 
+impl From<QueueError> for SystemError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Unavailable { why, retry_after } => Self::Busy { what: why, retry_after },
+            QueueError::Unknown { task } => Self::UnknownTask { task },
+            other => Self::WrongState(other.to_string().into()),
+        }
+    }
+}
+
 impl TaskRow {
     /// What a task that ended without a verdict tells its clients.
     pub(crate) fn ended_without(&self) -> SystemError {
@@ -68,7 +79,7 @@ impl TaskRow {
             (TaskStatus::Failed, Some(failure)) => {
                 SystemError::Failed { class: failure.class, message: failure.message }
             }
-            (TaskStatus::Cancelled, _) => {
+            (TaskStatus::Cancelled | TaskStatus::Skipped, _) => {
                 SystemError::Cancelled { reason: self.error.clone().unwrap_or_else(|| "".into()) }
             }
             (TaskStatus::Open, _) => {

@@ -73,6 +73,12 @@ impl Gate {
         drop(self.permits.acquire_many(self.total).await);
     }
 
+    /// How many more runs from the queue may begin, when all of them may hold so much of the gate.
+    pub(crate) fn free_for_queue(&self, percent: u32) -> usize {
+        let kept = self.total - u32::try_from(u64::from(self.total) * u64::from(percent.min(100)) / 100).unwrap_or(0);
+        self.free().saturating_sub(kept) as usize
+    }
+
     pub(crate) fn free(&self) -> u32 {
         u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX)
     }

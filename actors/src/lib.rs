@@ -13,6 +13,7 @@ mod budget;
 mod census;
 mod council;
 mod deliberation;
+mod dispatcher;
 pub mod document;
 pub mod domain;
 pub mod error;
@@ -34,7 +35,8 @@ mod world;
 
 pub use attached::{Attached, Hold};
 pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
+pub use dispatcher::{Enqueued, NewTask};
 pub use roster::CouncilDraft;
 pub use supervisor::policy;
 pub use system::{StartError, System};
-pub use world::{Fault, Settings};
+pub use world::{Fault, QueueSettings, Settings};

@@ -18,7 +18,9 @@ impl System {
         let spec = Arc::new(spec(&row)?);
         let ending = match row.status {
             TaskStatus::Completed => Ok(Arc::new(outcome(&row))),
-            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Open => Err(row.ended_without()),
+            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped | TaskStatus::Open => {
+                Err(row.ended_without())
+            }
         };
         Ok(self.over(row, spec, ending))
     }

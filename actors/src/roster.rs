@@ -88,7 +88,7 @@ impl System {
 
     /// Takes a parked role back to work.
     pub async fn resume_council(&self, role: &Role) -> Result<(), SystemError> {
-        self.council(role)?;
+        self.world.council(role)?;
         let (reply, answer) = oneshot::channel();
         drop(self.root.cast(RootMessage::ResumeCouncil { role: role.clone(), reply }));
         answered(answer).await
@@ -104,7 +104,7 @@ impl System {
     }
 
     async fn change(&self, role: &Role, change: Change) -> Result<Arc<Council>, SystemError> {
-        self.council(role)?;
+        self.world.council(role)?;
         let actor = self.world.registry.councils.get(role).and_then(|entry| entry.actor.clone());
         let (reply, answer) = oneshot::channel();
         if let Some(actor) = actor {

@@ -73,7 +73,9 @@ impl System {
         let journal = &*self.world.ports.journal;
         let ending = match row.status {
             TaskStatus::Completed => read_ending(journal, &run).await?,
-            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Open => Some(Err(row.ended_without())),
+            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped | TaskStatus::Open => {
+                Some(Err(row.ended_without()))
+            }
         };
         let spec = self.spec_of(&row.task).await?;
         match (ending, spec) {

@@ -22,7 +22,7 @@ use crate::gate::Gate;
 use crate::ports::Ports;
 use crate::running::Running;
 use crate::view::{ActorNode, Sample};
-use crate::{agent, architect, council, supervisor};
+use crate::{agent, architect, council, dispatcher, supervisor};
 
 /// Finished runs kept for percentiles.
 const MOST_SAMPLES: usize = 65_536;
@@ -46,6 +46,7 @@ pub struct Settings {
     pub tokens_per_day: Option<u64>,
     /// Globs of what no proposal may change.
     pub protected: Vec<Arc<str>>,
+    pub queue: QueueSettings,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
 }
@@ -61,7 +62,43 @@ impl Default for Settings {
             orphan_grace: Duration::from_secs(30),
             tokens_per_day: None,
             protected: Vec::new(),
+            queue: QueueSettings::default(),
             ping_every: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How the dispatcher works through the queue.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// Most tasks that are not over; one more is refused as busy.
+    pub most: usize,
+    /// Most runs from the queue at once for each role.
+    pub per_role: usize,
+    /// Most of them of one story.
+    pub per_story: usize,
+    /// The part of the gate that runs from the queue may hold, in percent: clients who wait come in beside them.
+    pub share_percent: u32,
+    /// How often a run that failed for a while is tried again.
+    pub retries: u32,
+    /// The pause before the first of them; it doubles each time.
+    pub retry_min: Duration,
+    pub retry_max: Duration,
+    /// Who works: the store's id, so that a restart knows its own leases.
+    pub holder: Arc<str>,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            most: 1_000_000,
+            per_role: 256,
+            per_story: 64,
+            share_percent: 75,
+            retries: 3,
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(300),
+            holder: "here".into(),
         }
     }
 }
@@ -162,6 +199,7 @@ pub(crate) struct Registry {
     admitting: DashMap<TaskId, watch::Receiver<()>>,
     agents: DashMap<(Role, AgentId), agent::Handle>,
     architect: Mutex<Option<ActorRef<architect::Message>>>,
+    dispatcher: Mutex<Option<ActorRef<dispatcher::Message>>>,
     pub(crate) deliberations: DashMap<Role, ActorRef<supervisor::DeliberationsMessage>>,
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
     pub(crate) tree: DashMap<String, ActorNode>,
@@ -244,6 +282,21 @@ impl Registry {
 
     pub(crate) fn put_architect(&self, actor: Option<ActorRef<architect::Message>>) {
         *self.architect.lock().unwrap_or_else(PoisonError::into_inner) = actor;
+    }
+
+    /// Something may be claimed that could not be before. A dispatcher that is just restarting looks by itself.
+    pub(crate) fn wake_dispatcher(&self) {
+        self.tell_dispatcher(dispatcher::Message::Wake);
+    }
+
+    pub(crate) fn tell_dispatcher(&self, message: dispatcher::Message) {
+        if let Some(dispatcher) = &*self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner) {
+            drop(dispatcher.cast(message));
+        }
+    }
+
+    pub(crate) fn put_dispatcher(&self, actor: Option<ActorRef<dispatcher::Message>>) {
+        *self.dispatcher.lock().unwrap_or_else(PoisonError::into_inner) = actor;
     }
 
     /// Nothing of a role is found any more.

@@ -174,6 +174,7 @@ mod tests {
             kind: spec.kind,
             status: TaskStatus::Open,
             run: 1,
+            queue: None,
             keyed: true,
             content_hash: "h".into(),
             version: 0,

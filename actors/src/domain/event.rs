@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Class, Failure, millis};
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
+use super::queue::Entry;
 use super::task::TaskSpec;
 use super::verdict::{MissingSeat, Scored, Verdict};
 use crate::artifact::{Draft, Wanted};
@@ -107,6 +108,22 @@ events! {
         keyed: bool,
         spec: Arc<TaskSpec>,
     }
+    /// `task/<id>`: it waits in the queue. Stands behind the acceptance, and behind each retry of a queued task.
+    TaskQueued(Arc<Entry>)
+    /// `task/<id>`: taken from the queue; the same batch begins its deliberation.
+    TaskClaimed { run: u32 }
+    /// `task/<id>`: what it waited for is there; without a cause, somebody released it or its phase has come.
+    TaskReleased {
+        run: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<TaskId>,
+    }
+    /// `task/<id>`: one that it needs did not complete.
+    TaskBlocked { run: u32, cause: TaskId }
+    /// `task/<id>`: left alone until somebody releases it.
+    TaskParked { run: u32, reason: Arc<str> }
+    /// `task/<id>`, final: it never ran, because one that it needs did not complete.
+    TaskSkipped { run: u32, cause: TaskId }
     /// `task/<id>`: run 2 and later.
     TaskRetried { run: u32 }
     /// `task/<id>`, final.
@@ -217,7 +234,10 @@ impl Event {
     /// Whether it ends a task's run.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::TaskCompleted { .. } | Self::TaskFailed(_) | Self::TaskCancelled { .. })
+        matches!(
+            self,
+            Self::TaskCompleted { .. } | Self::TaskFailed(_) | Self::TaskCancelled { .. } | Self::TaskSkipped { .. }
+        )
     }
 }
 

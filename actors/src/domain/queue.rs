@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::event::Event;
 use super::id::{Role, TaskId, Timestamp};
 
 /// Highest priority. The bound on waiting is reckoned from it.
@@ -182,6 +183,34 @@ pub struct Entry {
     /// The phase that its story has to reach first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Arc<str>>,
+}
+
+/// A task of the queue as the events of its stream tell, for whoever keeps them: a store, or a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub entry: Arc<Entry>,
+    pub state: QueueState,
+}
+
+impl Standing {
+    /// `None` = it is not in the queue: it never was, or its run is over.
+    #[must_use]
+    pub fn fold(before: Option<Self>, event: &Event) -> Option<Self> {
+        let in_state = |state| before.clone().map(|standing| Self { state, ..standing });
+        match event {
+            Event::TaskQueued(entry) => {
+                let waits = !entry.needs.is_empty() || entry.hold.is_some();
+                let state = if waits { QueueState::Blocked } else { QueueState::Queued };
+                Some(Self { entry: entry.clone(), state })
+            }
+            Event::TaskClaimed { .. } => in_state(QueueState::InProgress),
+            Event::TaskReleased { .. } => in_state(QueueState::Queued),
+            Event::TaskBlocked { .. } => in_state(QueueState::Blocked),
+            Event::TaskParked { .. } => in_state(QueueState::Parked),
+            event if event.is_final() => None,
+            _ => before,
+        }
+    }
 }
 
 #[cfg(test)]

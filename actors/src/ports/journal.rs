@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::domain::council::Council;
 use crate::domain::event::{NewEvent, Recorded, TaskFailure};
 use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
+use crate::domain::queue::{QueueState, Standing};
 use crate::domain::task::{TaskKind, TaskSpec};
 
 /// Events for one stream, in order.
@@ -99,6 +100,14 @@ pub enum TaskStatus {
     Completed,
     Failed,
     Cancelled,
+    /// It never ran: one that it needs did not complete.
+    Skipped,
+}
+
+/// What a row says of a task that never ran.
+#[must_use]
+pub fn skipped_because_of(cause: &TaskId) -> Arc<str> {
+    format!("skipped: {cause} did not complete").into()
 }
 
 /// One row of the projection of `task/…` streams.
@@ -109,6 +118,8 @@ pub struct TaskRow {
     pub kind: TaskKind,
     pub status: TaskStatus,
     pub run: u32,
+    /// Where it stands in the queue while it is open; `None` = it never was there.
+    pub queue: Option<QueueState>,
     pub keyed: bool,
     pub content_hash: Arc<str>,
     /// Version of `task/<id>`.
@@ -139,6 +150,7 @@ impl TaskRow {
             kind: spec.kind,
             status: TaskStatus::Open,
             run: 1,
+            queue: None,
             keyed,
             content_hash: content_hash.clone(),
             version: 1,
@@ -175,8 +187,10 @@ pub struct TaskQuery {
 /// What a start needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
-    /// Oldest first.
+    /// Those that somebody worked on, or that never were in the queue; oldest first.
     pub open_tasks: Vec<TaskRow>,
+    /// Those that wait in the queue, and those from it that somebody works on; oldest first.
+    pub queued: Vec<Standing>,
     /// With the version of each stream.
     pub councils: Vec<(Council, u64)>,
     /// Finished (completed) tasks per role and kind, with the sum of their durations.

@@ -12,7 +12,7 @@ pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
 pub use journal::{
     Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
-    TaskStatus, whole_stream,
+    TaskStatus, skipped_because_of, whole_stream,
 };
 pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};
@@ -23,6 +23,7 @@ pub struct Ports {
     pub model: Arc<dyn Model>,
     pub checks: Arc<dyn Checks>,
     pub journal: Arc<dyn Journal>,
+    pub queue: Arc<dyn queue::TaskQueue>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
 }

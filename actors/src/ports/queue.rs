@@ -143,6 +143,9 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// The most urgent tasks of a role, story by story in turn.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>, QueueError>;
 
+    /// A new lease on a task that its holder works on since before it started anew. A task that has moved on is refused.
+    async fn adopt(&self, task: &TaskId, run: u32, holder: &Arc<str>) -> Result<Lease, QueueError>;
+
     /// Keeps leases, and says which are lost. A queue of one process has none to lose.
     async fn heartbeat(&self, leases: &[Lease]) -> Result<Vec<Lease>, QueueError>;
 

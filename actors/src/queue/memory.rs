@@ -45,6 +45,10 @@ impl TaskQueue for MemoryQueue {
         Ok(self.board().claim(claim, self.clock.now()))
     }
 
+    async fn adopt(&self, task: &TaskId, run: u32, holder: &Arc<str>) -> Result<Lease, QueueError> {
+        self.board().adopt(task, run, holder, self.clock.now())
+    }
+
     async fn heartbeat(&self, leases: &[Lease]) -> Result<Vec<Lease>, QueueError> {
         Ok(self.board().heartbeat(leases, self.clock.now()))
     }

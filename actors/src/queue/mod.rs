@@ -31,3 +31,4 @@ mod slot;
 
 pub use board::{Board, Limits};
 pub use memory::MemoryQueue;
+pub(crate) use needs::in_a_circle;

@@ -86,7 +86,7 @@ impl Board {
 }
 
 /// New tasks that wait for each other, and those behind them: nobody would ever begin with one.
-pub(super) fn in_a_circle(new: &BTreeMap<&TaskId, &Entry>) -> Vec<TaskId> {
+pub(crate) fn in_a_circle(new: &BTreeMap<&TaskId, &Entry>) -> Vec<TaskId> {
     let inside = |entry: &Entry| entry.needs.iter().filter(|need| new.contains_key(need)).count();
     let mut open: BTreeMap<&TaskId, usize> = new.iter().map(|(task, entry)| (*task, inside(entry))).collect();
     let mut waiting: BTreeMap<&TaskId, Vec<&TaskId>> = BTreeMap::new();

@@ -12,6 +12,7 @@ use super::policy::{Policy, Verdict};
 use crate::architect::{self, Architect};
 use crate::census::Presence;
 use crate::council;
+use crate::dispatcher::{self, Dispatcher};
 use crate::domain::council::Council;
 use crate::domain::id::Role;
 use crate::error::SystemError;
@@ -43,6 +44,7 @@ pub(crate) enum Message {
     /// From its own timers.
     Restart,
     RestartArchitect,
+    RestartDispatcher,
     Tick,
 }
 
@@ -52,6 +54,8 @@ pub(crate) struct Live {
     child: Child,
     /// When it died too often it stays away: the score decides meanwhile, and the tree says so.
     architect: Child,
+    /// When it died too often it stays away: nothing is taken from the queue, and the tree says so.
+    dispatcher: Child,
     _presence: Presence,
 }
 
@@ -64,10 +68,12 @@ impl Actor for Root {
         drop(myself.send_interval(world.settings.ping_every, || Message::Tick));
         let child = Child::standing(&world, "councils".to_owned(), "root".to_owned());
         let architect = Child::standing(&world, "architect".to_owned(), "root".to_owned());
+        let dispatcher = Child::standing(&world, "dispatcher".to_owned(), "root".to_owned());
         let _presence = world.census.enter();
-        let mut live = Live { world, councils: None, child, architect, _presence };
+        let mut live = Live { world, councils: None, child, architect, dispatcher, _presence };
         live.spawn_architect(&myself).await?;
         live.spawn(&myself).await?;
+        live.spawn_dispatcher(&myself).await?;
         Ok(live)
     }
 
@@ -88,6 +94,7 @@ impl Actor for Root {
             },
             Message::Restart => live.spawn(&myself).await?,
             Message::RestartArchitect => live.spawn_architect(&myself).await?,
+            Message::RestartDispatcher => live.spawn_dispatcher(&myself).await?,
             Message::Tick => live.tick(),
         }
         Ok(())
@@ -104,6 +111,13 @@ impl Actor for Root {
             live.world.registry.put_architect(None);
             if let Verdict::RestartAfter(wait) = live.architect.died(&live.world, &POLICY, &reason) {
                 later(&myself, wait, || Message::RestartArchitect);
+            }
+            return Ok(());
+        }
+        if live.dispatcher.is(id) {
+            live.world.registry.put_dispatcher(None);
+            if let Verdict::RestartAfter(wait) = live.dispatcher.died(&live.world, &POLICY, &reason) {
+                later(&myself, wait, || Message::RestartDispatcher);
             }
             return Ok(());
         }
@@ -147,7 +161,19 @@ impl Live {
         Ok(())
     }
 
+    async fn spawn_dispatcher(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let heartbeat = self.dispatcher.heartbeat.clone();
+        let arguments = dispatcher::Arguments { world: self.world.clone(), heartbeat };
+        let (actor, _) = Actor::spawn_linked(None, Dispatcher, arguments, myself.get_cell()).await?;
+        self.dispatcher.lives(&self.world, actor.get_cell());
+        self.world.registry.put_dispatcher(Some(actor));
+        Ok(())
+    }
+
     fn tick(&mut self) {
+        if let Some(beat) = self.dispatcher.next_beat(&self.world) {
+            self.world.registry.tell_dispatcher(dispatcher::Message::Ping { beat });
+        }
         if let Some(beat) = self.architect.next_beat(&self.world) {
             self.world.registry.ping_architect(beat);
         }

@@ -11,9 +11,11 @@ use super::random::Random;
 use crate::domain::council::Council;
 use crate::domain::event::{Event, Recorded, SCHEMA};
 use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId};
+use crate::domain::queue::{QueueState, Standing};
 use crate::domain::task::TaskKind;
 use crate::ports::{
-    Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, TaskStatus,
+    Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    TaskStatus, skipped_because_of,
 };
 
 /// What may go wrong on the way to the disk.
@@ -61,6 +63,7 @@ struct Log {
     ids: BTreeMap<EventId, u64>,
     answered: BTreeSet<CallId>,
     tasks: BTreeMap<TaskId, (u64, TaskRow)>,
+    queued: BTreeMap<TaskId, Standing>,
     councils: BTreeMap<Role, (Council, u64)>,
 }
 
@@ -225,6 +228,12 @@ impl Log {
         let Ok(task) = TaskId::parse("task", name) else { return };
         let Some((_, row)) = self.tasks.get_mut(&task) else { return };
         row.version = recorded.version;
+        let standing = Standing::fold(self.queued.remove(&task), &recorded.event.event);
+        row.queue = standing.as_ref().map(|standing| standing.state);
+        self.queued.extend(standing.map(|standing| (task.clone(), standing)));
+        if row.status == TaskStatus::Open && !recorded.event.event.is_final() {
+            return;
+        }
         (row.winner, row.error, row.duration, row.ended_at) = (None, None, None, Some(at));
         match &recorded.event.event {
             Event::TaskRetried { run } => {
@@ -240,6 +249,9 @@ impl Log {
             }
             Event::TaskCancelled { reason, .. } => {
                 (row.status, row.error) = (TaskStatus::Cancelled, Some(reason.clone()));
+            }
+            Event::TaskSkipped { cause, .. } => {
+                (row.status, row.error) = (TaskStatus::Skipped, Some(skipped_because_of(cause)));
             }
             _ => {}
         }
@@ -290,8 +302,14 @@ impl Journal for MemoryJournal {
 
     async fn recovery(&self) -> Result<Recovery, JournalError> {
         let log = self.lock();
-        let mut open: Vec<_> = log.tasks.values().filter(|(_, row)| row.status == TaskStatus::Open).cloned().collect();
+        let at_work = |row: &TaskRow| {
+            row.status == TaskStatus::Open && row.queue.is_none_or(|state| state == QueueState::InProgress)
+        };
+        let mut open: Vec<_> = log.tasks.values().filter(|(_, row)| at_work(row)).cloned().collect();
         open.sort_by_key(|(seq, _)| *seq);
+        let mut queued: Vec<_> = log.queued.iter().map(|(task, standing)| (log.tasks[task].0, standing)).collect();
+        queued.sort_by_key(|(seq, _)| *seq);
+        let queued = queued.into_iter().map(|(_, standing)| standing.clone()).collect();
         let mut finished: BTreeMap<(Role, TaskKind), (u64, Duration)> = BTreeMap::new();
         for (_, row) in log.tasks.values().filter(|(_, row)| row.status == TaskStatus::Completed) {
             let sum = finished.entry((row.role.clone(), row.kind)).or_default();
@@ -299,6 +317,7 @@ impl Journal for MemoryJournal {
         }
         Ok(Recovery {
             open_tasks: open.into_iter().map(|(_, row)| row).collect(),
+            queued,
             councils: log.councils.values().cloned().collect(),
             finished: finished.into_iter().map(|((role, kind), (count, sum))| (role, kind, count, sum)).collect(),
         })

@@ -14,6 +14,7 @@ use crate::domain::id::{Role, TaskId};
 use crate::domain::task::{TaskDraft, TaskSpec};
 use crate::error::SystemError;
 use crate::ports::{Checks, Clock, ModelCall, Ports};
+use crate::queue::{Limits, MemoryQueue};
 use crate::view::Drained;
 use crate::{CouncilDraft, Settings, System};
 
@@ -151,6 +152,7 @@ impl Scenario {
             model: Arc::new(model.clone()),
             checks: self.checks,
             journal: Arc::new(journal.clone()),
+            queue: Arc::new(MemoryQueue::new(Limits::default(), clock.clone())),
             clock,
             ids,
         };
@@ -250,6 +252,8 @@ impl Stage {
     /// # Panics
     /// When the system does not start.
     pub async fn rise(&mut self) {
+        // What a queue in memory knows is gone with its process.
+        self.ports.queue = Arc::new(MemoryQueue::new(Limits::default(), self.ports.clock.clone()));
         let prompts = Prompts::compile(embedded_prompts());
         let started = match prompts {
             Ok(prompts) => System::start(self.ports.clone(), self.settings.clone(), prompts).await,

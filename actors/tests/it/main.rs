@@ -10,6 +10,7 @@ mod failures;
 mod happy_path;
 mod power;
 mod pressure;
+mod queue;
 mod restarts;
 mod selection;
 mod simulation;

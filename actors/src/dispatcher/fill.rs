@@ -1,0 +1,81 @@
+//! A start: the queue is told what the journal knows, and what is at work is watched again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::begin::Begun;
+use super::enqueue::came_to;
+use super::settle;
+use crate::domain::id::TaskId;
+use crate::domain::queue::{Entry, QueueState, Standing};
+use crate::error::SystemError;
+use crate::ports::queue::{Consequence, Filter};
+use crate::world::World;
+
+/// Rows compared at once.
+const PAGE: usize = 1_024;
+
+/// Fills the queue and answers the runs that are at work. Safe to be done again at any time.
+pub(super) async fn fill(world: &Arc<World>) -> Result<Vec<Begun>, SystemError> {
+    let standings = world.ports.journal.recovery().await?.queued;
+    let ended = ended_needs(world, &standings).await?;
+    let entries: Vec<Entry> = standings.iter().map(|standing| Entry::clone(&standing.entry)).collect();
+    let changed = world.ports.queue.enqueue(entries, ended).await?;
+    let mut begun = Vec::new();
+    for standing in standings.iter().filter(|standing| standing.state == QueueState::InProgress) {
+        begun.extend(take_up(world, &standing.entry).await?);
+    }
+    settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
+    settle::record(world, differences(world, &standings).await?).await;
+    Ok(begun)
+}
+
+/// How those ended that are needed and not in the queue any more.
+async fn ended_needs(world: &World, standings: &[Standing]) -> Result<BTreeMap<TaskId, QueueState>, SystemError> {
+    let known: BTreeSet<&TaskId> = standings.iter().map(|standing| &standing.entry.task).collect();
+    let needs: BTreeSet<&TaskId> = standings.iter().flat_map(|standing| &standing.entry.needs).collect();
+    let mut ended = BTreeMap::new();
+    for need in needs.difference(&known) {
+        let journal = &world.ports.journal;
+        let row = match journal.task(need).await? {
+            Some(row) => Some(row),
+            None => journal.tombstone(need).await?,
+        };
+        // Whose tombstone is gone as well ended long ago; whoever waited for it would have been told.
+        let state = row.as_ref().map_or(Some(QueueState::Completed), came_to);
+        ended.extend(state.map(|state| ((*need).clone(), state)));
+    }
+    Ok(ended)
+}
+
+/// The run goes on by itself; from here on its end is seen to again.
+async fn take_up(world: &Arc<World>, entry: &Entry) -> Result<Option<Begun>, SystemError> {
+    let running = world.registry.running.get(&entry.task).map(|running| running.clone());
+    let Some(running) = running.filter(|running| running.run.run == entry.run) else { return Ok(None) };
+    let lease = world.ports.queue.adopt(&entry.task, entry.run, &world.settings.queue.holder).await?;
+    Ok(Some(Begun { running, lease }))
+}
+
+/// Tasks that stand otherwise in the queue than the journal says: a crash came between.
+async fn differences(world: &World, standings: &[Standing]) -> Result<Vec<Consequence>, SystemError> {
+    let journaled: BTreeMap<&TaskId, QueueState> =
+        standings.iter().map(|standing| (&standing.entry.task, standing.state)).collect();
+    let (mut differences, mut after) = (Vec::new(), None);
+    loop {
+        let filter = Filter { after, limit: PAGE, ..Filter::default() };
+        let rows = world.ports.queue.list(&filter).await?;
+        after = rows.last().map(|row| row.entry.task.clone());
+        let is_last = rows.len() < PAGE;
+        for row in rows.into_iter().filter(|row| row.state.waits()) {
+            let Some(before) = journaled.get(&row.entry.task).filter(|before| **before != row.state) else { continue };
+            let cause = row.failed_needs.first().unwrap_or(&row.entry.task).clone();
+            if before.waits() {
+                let (task, run) = (row.entry.task, row.entry.run);
+                differences.push(Consequence { task, run, state: row.state, cause });
+            }
+        }
+        if is_last {
+            return Ok(differences);
+        }
+    }
+}

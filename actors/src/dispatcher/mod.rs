@@ -1,0 +1,25 @@
+//! Takes tasks from the queue and has councils deliberate on them, as many at once as there is room for.
+//!
+//! ```text
+//!  enqueue ─▶ journal ─▶ queue ──┐ woken: a task came, a run ended, a council is ready, a pause is over
+//!                                ▼
+//!            room of each role ─▶ round: claim ─▶ begin: journal, deliberation ─▶ watched to its end
+//!                                ▲                                                     │
+//!                                └──── settle: report to the queue, and in the journal what follows for others
+//! ```
+//!
+//! One round at a time: what wakes it meanwhile makes it look once more. Rounds and settlements are tasks of their own;
+//! no handler waits. What the dispatcher knows is how many of each role are at work and what is paused; everything else
+//! stands in the journal and the queue, so that it may die at any moment.
+
+mod actor;
+mod begin;
+mod enqueue;
+mod fill;
+mod message;
+mod settle;
+mod state;
+
+pub(crate) use self::actor::{Arguments, Dispatcher};
+pub use self::enqueue::{Enqueued, NewTask};
+pub(crate) use self::message::Message;

@@ -1,0 +1,183 @@
+//! Tasks that wait for their turn: order, dependencies, retries, and what a crash leaves of them.
+
+use std::time::Duration;
+
+use moothall_actors::domain::answer::Class;
+use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
+use moothall_actors::error::SystemError;
+use moothall_actors::ports::{Journal as _, TaskStatus};
+use moothall_actors::testing::{Scenario, Stage, draft, spec};
+use moothall_actors::{Enqueued, NewTask};
+
+use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, secs, task, usual};
+
+fn new(name: &str, needs: &[&str]) -> NewTask {
+    NewTask {
+        task: task(name),
+        spec: spec(draft(&format!("do {name}"))),
+        priority: Priority::MEDIUM,
+        needs: needs.iter().map(|need| task(need)).collect(),
+        on_failure: OnDependencyFailure::Block,
+        hold: None,
+    }
+}
+
+async fn enqueue(stage: &Stage, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, SystemError> {
+    stage.system().enqueue(tasks).await
+}
+
+/// The tasks of the final events of a kind, in order.
+fn ended(stage: &Stage, kind: &str) -> Vec<String> {
+    let of_kind = finals(stage).into_iter().filter(|recorded| recorded.event.event.kind() == kind);
+    of_kind.map(|recorded| recorded.stream.as_str().strip_prefix("task/").unwrap().to_owned()).collect()
+}
+
+async fn until_ended(stage: &Stage, runs: usize) {
+    let mut waited = Duration::ZERO;
+    while finals(stage).len() < runs {
+        assert!(waited < secs(3_600), "{} of {runs} have ended: {:?}", finals(stage).len(), finals(stage));
+        pass(ms(100)).await;
+        waited += ms(100);
+    }
+    // Whoever watches them has seen to what follows.
+    pass(secs(1)).await;
+}
+
+async fn standing(stage: &Stage, name: &str) -> (TaskStatus, Option<QueueState>, u32) {
+    let row = stage.journal.task(&task(name)).await.unwrap().unwrap();
+    (row.status, row.queue, row.run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_run_in_the_order_of_what_they_need() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, ms(50))).council("DEV", 3).start().await;
+    let tasks = vec![new("c", &["a", "b"]), new("a", &[]), new("b", &["a"]), new("d", &["c"])];
+    let enqueued = enqueue(&stage, tasks.clone()).await.unwrap();
+    assert!(enqueued.iter().all(|enqueued| enqueued.new));
+    until_ended(&stage, 4).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b", "c", "d"]);
+    assert_eq!((count(&stage, "TaskClaimed"), count(&stage, "TaskReleased")), (4, 3));
+    let again = enqueue(&stage, tasks).await.unwrap();
+    assert!(again.iter().all(|enqueued| !enqueued.new));
+    pass(secs(10)).await;
+    assert_eq!(finals(&stage).len(), 4);
+    assert_all_permits_are_back(&stage);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_run_at_once_than_may_and_the_most_urgent_run_first() {
+    let stage = Scenario::new()
+        .reacts(|call, _| usual(call, secs(1)))
+        .settings(|settings| settings.queue.per_role = 1)
+        .council("DEV", 3)
+        .start()
+        .await;
+    let with = |name, priority| NewTask { priority, ..new(name, &[]) };
+    let tasks = vec![with("low", Priority::LOW), with("middle", Priority::MEDIUM), with("high", Priority::CRITICAL)];
+    enqueue(&stage, tasks).await.unwrap();
+    pass(ms(500)).await;
+    assert_eq!(stage.model.in_flight(), 3, "one deliberation of three agents");
+    until_ended(&stage, 3).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["high", "middle", "low"]);
+    assert_eq!(stage.model.most_in_flight(), 3);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_a_while_is_tried_again_and_blocks_nobody() {
+    let script = |call: &moothall_actors::ports::ModelCall, _| match call.id.run.run {
+        1 | 2 => fails(Class::Transient, "no model"),
+        _ => usual(call, ms(10)),
+    };
+    let stage = Scenario::new().reacts(script).council("DEV", 3).start().await;
+    enqueue(&stage, vec![new("a", &[]), new("b", &["a"])]).await.unwrap();
+    until_ended(&stage, 6).await;
+    assert_eq!(ended(&stage, "TaskFailed"), ["a", "a", "b", "b"]);
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b"]);
+    assert_eq!((count(&stage, "TaskRetried"), count(&stage, "TaskBlocked")), (4, 0));
+    assert_eq!(standing(&stage, "b").await, (TaskStatus::Completed, None, 3));
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_good_blocks_or_skips_what_needs_it() {
+    let stage = Scenario::new().reacts(|_, _| fails(Class::Refused, "no")).council("DEV", 3).start().await;
+    let skip = NewTask { on_failure: OnDependencyFailure::Skip, ..new("skipped", &["a"]) };
+    let behind = NewTask { on_failure: OnDependencyFailure::Skip, ..new("behind", &["skipped"]) };
+    enqueue(&stage, vec![new("a", &[]), new("blocked", &["a"]), skip, behind]).await.unwrap();
+    until_ended(&stage, 3).await;
+    assert_eq!(ended(&stage, "TaskFailed"), ["a"]);
+    assert_eq!(ended(&stage, "TaskSkipped"), ["skipped", "behind"]);
+    assert_eq!(standing(&stage, "blocked").await, (TaskStatus::Open, Some(QueueState::Blocked), 1));
+    assert_eq!(standing(&stage, "behind").await, (TaskStatus::Skipped, None, 1));
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_at_any_time_loses_no_task_and_runs_none_twice() {
+    for moment in (0..40).map(|step| ms(step * 37)) {
+        let mut stage = Scenario::new()
+            .reacts(|call, _| usual(call, ms(100)))
+            .settings(|settings| settings.queue.per_role = 2)
+            .council("DEV", 3)
+            .start()
+            .await;
+        let tasks = (0..6).map(|number| match number {
+            0..3 => new(&format!("t{number}"), &[]),
+            _ => new(&format!("t{number}"), &[&format!("t{}", number - 3)]),
+        });
+        enqueue(&stage, tasks.collect()).await.unwrap();
+        pass(moment).await;
+        stage.crash().await;
+        stage.rise().await;
+        until_ended(&stage, 6).await;
+        let mut all = ended(&stage, "TaskCompleted");
+        all.sort();
+        assert_eq!(all, ["t0", "t1", "t2", "t3", "t4", "t5"], "after {moment:?}");
+        assert_eq!(stage.model.repeated(), [], "after {moment:?}");
+        assert_all_permits_are_back(&stage);
+        stage.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dispatcher_that_dies_takes_up_where_it_was() {
+    let stage = Scenario::new()
+        .reacts(|call, _| usual(call, secs(1)))
+        .settings(|settings| settings.queue.per_role = 1)
+        .council("DEV", 3)
+        .start()
+        .await;
+    enqueue(&stage, vec![new("a", &[]), new("b", &["a"]), new("c", &["b"])]).await.unwrap();
+    pass(ms(1_500)).await;
+    assert!(stage.system().kill_actor("dispatcher"));
+    until_ended(&stage, 3).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b", "c"]);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_is_wrong_with_tasks_is_said_at_once_and_nothing_is_queued() {
+    let stage = Scenario::new().council("DEV", 3).start().await;
+    enqueue(&stage, vec![new("old", &[])]).await.unwrap();
+    until_ended(&stage, 1).await;
+    let other = NewTask { spec: spec(draft("something else")), ..new("old", &[]) };
+    let tasks = vec![other, new("a", &["nobody"]), new("b", &["c"]), new("c", &["b"]), new("fine", &[])];
+    let Err(SystemError::Invalid(problems)) = enqueue(&stage, tasks).await else { panic!("it was taken") };
+    let fields: Vec<_> = problems.0.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["old", "a", "b", "c"]);
+    assert!(stage.journal.task(&task("fine")).await.unwrap().is_none());
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_says_when_to_come_back() {
+    let stage = Scenario::new().settings(|settings| settings.queue.most = 2).start().await;
+    let tasks = || vec![new("a", &[]), new("b", &[]), new("c", &[])];
+    assert!(matches!(enqueue(&stage, tasks()).await, Err(SystemError::Busy { .. })));
+    assert_eq!(enqueue(&stage, tasks()[..2].to_vec()).await.unwrap().len(), 2);
+    assert!(matches!(enqueue(&stage, tasks()).await, Err(SystemError::Busy { .. })));
+    assert_eq!(count(&stage, "TaskAccepted"), 2);
+    stage.close().await;
+}

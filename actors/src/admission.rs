@@ -20,7 +20,7 @@ use crate::error::SystemError;
 use crate::ports::{Append, Batch, JournalError, JournalHealth, TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::supervisor::DeliberationsMessage;
-use crate::world::stopping;
+use crate::world::{World, stopping};
 
 /// What is known of a task id.
 enum Known {

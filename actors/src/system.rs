@@ -9,8 +9,9 @@ use ractor::{Actor, ActorRef};
 use crate::attached::{self, Attached};
 use crate::deliberation::prompt::Prompts;
 use crate::deliberation::read_ending;
+use crate::dispatcher;
 use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{RunId, StreamId, TaskId};
+use crate::domain::id::{Role, RunId, StreamId, TaskId};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
@@ -160,6 +161,17 @@ impl System {
             Err(error) => TaskState::Ended(error),
         };
         Ok(TaskView { row, state })
+    }
+
+    /// Takes nothing from the queue for this role, or for any, until it is resumed or the daemon starts anew. What runs
+    /// goes on.
+    pub fn pause_dispatch(&self, role: Option<Role>) {
+        self.world.registry.tell_dispatcher(dispatcher::Message::Pause { role });
+    }
+
+    /// Without a role, for all roles.
+    pub fn resume_dispatch(&self, role: Option<Role>) {
+        self.world.registry.tell_dispatcher(dispatcher::Message::Resume { role });
     }
 
     /// Newest first.

@@ -193,6 +193,10 @@ mod tests {
             model: Arc::new(FakeModel::instant()),
             checks: Arc::new(FakeChecks),
             journal: Arc::new(journal.clone()),
+            queue: Arc::new(crate::queue::MemoryQueue::new(
+                crate::queue::Limits::default(),
+                Arc::new(FakeClock::default()),
+            )),
             clock: Arc::new(FakeClock::default()),
             ids: Arc::new(FakeIds::new(Random::new(1))),
         }

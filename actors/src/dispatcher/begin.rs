@@ -17,9 +17,9 @@ use crate::world::World;
 
 /// A run from the queue that is at work.
 #[derive(Debug)]
-pub(super) struct Begun {
-    pub(super) running: Arc<Running>,
-    pub(super) lease: Lease,
+pub(crate) struct Begun {
+    pub(crate) running: Arc<Running>,
+    pub(crate) lease: Lease,
 }
 
 /// Claims and begins. What cannot begin now goes back to the queue as it was.

@@ -9,7 +9,7 @@ use moothall_actors::ports::{Journal as _, TaskStatus};
 use moothall_actors::testing::{Scenario, Stage, draft, spec};
 use moothall_actors::{Enqueued, NewTask};
 
-use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, secs, task, usual};
+use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, role, secs, task, usual};
 
 fn new(name: &str, needs: &[&str]) -> NewTask {
     NewTask {
@@ -179,5 +179,18 @@ async fn a_full_queue_says_when_to_come_back() {
     assert_eq!(enqueue(&stage, tasks()[..2].to_vec()).await.unwrap().len(), 2);
     assert!(matches!(enqueue(&stage, tasks()).await, Err(SystemError::Busy { .. })));
     assert_eq!(count(&stage, "TaskAccepted"), 2);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_role_begins_nothing_until_it_is_resumed() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    stage.system().pause_dispatch(Some(role("DEV")));
+    enqueue(&stage, vec![new("a", &[])]).await.unwrap();
+    pass(secs(60)).await;
+    assert_eq!((finals(&stage).len(), stage.model.most_in_flight()), (0, 0));
+    stage.system().resume_dispatch(None);
+    until_ended(&stage, 1).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a"]);
     stage.close().await;
 }

@@ -234,7 +234,7 @@ async fn who_leaves_or_is_deleted_finishes_what_runs() {
     assert_eq!(smaller.outcome().await.unwrap().verdict.calls, 6);
     pass(secs(20)).await;
     assert!(
-        stage.system().tree().iter().all(|node| ["architect", "councils"].contains(&&*node.name)),
+        stage.system().tree().iter().all(|node| ["architect", "councils", "dispatcher"].contains(&&*node.name)),
         "{:?}",
         stage.system().tree()
     );
@@ -254,7 +254,7 @@ async fn a_run_whose_agents_left_and_whose_council_is_gone_is_finished_after_a_r
     assert_nothing_durable_was_repeated(&stage);
     pass(secs(20)).await;
     assert!(
-        stage.system().tree().iter().all(|node| ["architect", "councils"].contains(&&*node.name)),
+        stage.system().tree().iter().all(|node| ["architect", "councils", "dispatcher"].contains(&&*node.name)),
         "{:?}",
         stage.system().tree()
     );

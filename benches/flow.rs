@@ -13,6 +13,7 @@ use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::domain::event::{Event, NewEvent, Recorded};
 use moothall_actors::domain::id::{EventId, StreamId, Timestamp};
 use moothall_actors::ports::{Ack, Append, Batch, Clock, IdSource, Journal, Ports};
+use moothall_actors::queue::{Limits, MemoryQueue};
 use moothall_actors::testing::{FakeChecks, FakeModel, Reaction, Scenario, Stage, draft, embedded_prompts, spec};
 use moothall_actors::{Hold, Prompts, Settings, System};
 use tokio::runtime::Runtime;
@@ -136,6 +137,7 @@ async fn rise(path: &Path) -> Duration {
         model: Arc::new(FakeModel::new(|_, _| (Duration::ZERO, Reaction::Hang))),
         checks: Arc::new(FakeChecks),
         journal: store.clone(),
+        queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(Real))),
         clock: Arc::new(Real),
         ids: Arc::new(Real),
     };

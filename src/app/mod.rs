@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::ports::{JournalHealth, Ports};
+use moothall_actors::queue::{Limits, MemoryQueue};
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -130,6 +131,8 @@ pub async fn run(
         model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
+        // The store knows what waits; this orders it.
+        queue: Arc::new(MemoryQueue::new(Limits { most: usize::MAX, ..Limits::default() }, Arc::new(SystemClock))),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),
     };

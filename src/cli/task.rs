@@ -56,6 +56,7 @@ pub(crate) enum Standing {
     Completed,
     Failed,
     Cancelled,
+    Skipped,
 }
 
 impl From<Standing> for TaskStatus {
@@ -65,6 +66,7 @@ impl From<Standing> for TaskStatus {
             Standing::Completed => Self::Completed,
             Standing::Failed => Self::Failed,
             Standing::Cancelled => Self::Cancelled,
+            Standing::Skipped => Self::Skipped,
         }
     }
 }
@@ -131,6 +133,7 @@ fn standing(task: &Task) -> String {
         TaskStatus::Completed => "completed".to_owned(),
         TaskStatus::Failed => "failed".to_owned(),
         TaskStatus::Cancelled => "cancelled".to_owned(),
+        TaskStatus::Skipped => "skipped".to_owned(),
     }
 }
 

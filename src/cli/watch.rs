@@ -28,7 +28,7 @@ pub(super) async fn run(args: WatchArgs, daemon: &Daemon, output: &Output) -> Re
         task::show(&ended, output)?;
     }
     match ended.status() {
-        TaskStatus::Failed | TaskStatus::Cancelled => Err(Failure::told(Exit::FAILED)),
+        TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped => Err(Failure::told(Exit::FAILED)),
         _ => Ok(()),
     }
 }

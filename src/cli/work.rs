@@ -356,7 +356,8 @@ async fn failed(status: Status, task: &str, daemon: &Daemon) -> Failure {
     let request = GetTaskRequest { task_id: task.to_owned(), include_results: false };
     let ended = daemon.tasks().get_task(request).await.ok().and_then(|answer| answer.into_inner().task);
     let is_failed = ended.is_some_and(|task| {
-        [TaskStatus::Failed, TaskStatus::Cancelled].contains(&task.status()) && task.error.is_some()
+        [TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Skipped].contains(&task.status())
+            && task.error.is_some()
     });
     let failure = Failure::from(status);
     if !is_failed {

@@ -93,6 +93,7 @@ pub(super) fn row(status: TaskStatus) -> TaskRow {
         kind: TaskKind::Deliberate,
         status,
         run: 2,
+        queue: None,
         keyed: true,
         content_hash: "h".into(),
         version: 3,

@@ -117,6 +117,7 @@ pub(super) fn query(message: &wire::ListTasksRequest) -> Result<TaskQuery, Statu
             Ok(wire::TaskStatus::Completed) => Some(TaskStatus::Completed),
             Ok(wire::TaskStatus::Failed) => Some(TaskStatus::Failed),
             Ok(wire::TaskStatus::Cancelled) => Some(TaskStatus::Cancelled),
+            Ok(wire::TaskStatus::Skipped) => Some(TaskStatus::Skipped),
             Err(_) => {
                 problems.push("status", format!("is {}; it is none of TaskStatus", message.status));
                 None
@@ -211,10 +212,11 @@ fn of_row(row: &TaskRow) -> wire::Task {
         TaskStatus::Completed => (wire::TaskStatus::Completed, Phase::Complete),
         TaskStatus::Failed => (wire::TaskStatus::Failed, Phase::Failed),
         TaskStatus::Cancelled => (wire::TaskStatus::Cancelled, Phase::Failed),
+        TaskStatus::Skipped => (wire::TaskStatus::Skipped, Phase::Failed),
     };
     let error = match (row.failure(), row.status) {
         (Some(failure), _) => Some(told(class::wire(failure.class), &failure.message)),
-        (None, TaskStatus::Failed | TaskStatus::Cancelled) => {
+        (None, TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped) => {
             Some(told(wire::ErrorClass::Unspecified, row.error.as_deref().unwrap_or_default()))
         }
         (None, TaskStatus::Open | TaskStatus::Completed) => None,

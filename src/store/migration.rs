@@ -9,7 +9,11 @@ use uuid::Uuid;
 use super::error::OpenError;
 
 /// One script per schema version, the first makes version 1. A released script never changes.
-const SCRIPTS: [&str; 2] = [include_str!("migrations/0001_journal.sql"), include_str!("migrations/0002_retention.sql")];
+const SCRIPTS: [&str; 3] = [
+    include_str!("migrations/0001_journal.sql"),
+    include_str!("migrations/0002_retention.sql"),
+    include_str!("migrations/0003_queue.sql"),
+];
 
 /// Marks the file as ours for `file` and for us: the letters `Moot`.
 const APPLICATION_ID: i64 = 0x4d6f_6f74;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use moothall_actors::domain::council::Council;
 use moothall_actors::domain::event::{Event, NewEvent, TaskFailure};
 use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
+use moothall_actors::domain::queue::QueueState;
 use moothall_actors::domain::task::TaskSpec;
-use moothall_actors::ports::TaskStatus;
+use moothall_actors::ports::{TaskStatus, skipped_because_of};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::{kind_text, signed, status_text, unexpected};
@@ -62,6 +63,9 @@ impl<'e> After<'e> {
             }
             Event::TaskCancelled { run, reason } => {
                 Self { error: Some(reason.to_string()), ..ended(TaskStatus::Cancelled, *run) }
+            }
+            Event::TaskSkipped { run, cause } => {
+                Self { error: Some(skipped_because_of(cause).to_string()), ..ended(TaskStatus::Skipped, *run) }
             }
             _ => return None,
         })
@@ -120,12 +124,28 @@ impl<'c> Projection<'c> {
         }
         match After::of(event) {
             Some(after) => self.change(name, version, &after),
-            None => self
-                .conn
-                .prepare_cached("UPDATE tasks SET version = ?2 WHERE task = ?1")?
-                .execute((name, signed(version)))
-                .map(drop),
+            None => {
+                let mut step = self.conn.prepare_cached("UPDATE tasks SET version = ?2 WHERE task = ?1")?;
+                step.execute((name, signed(version)))?;
+                self.queue(name, &event.event)
+            }
         }
+    }
+
+    /// Where a task of the queue stands by now.
+    fn queue(&self, task: &str, event: &Event) -> rusqlite::Result<()> {
+        let Some(state) = QueueState::after(event) else { return Ok(()) };
+        if let Event::TaskQueued(entry) = event {
+            let entry = serde_json::to_string(entry).map_err(|error| unexpected(0, format!("task {task}: {error}")))?;
+            let mut put = self.conn.prepare_cached(
+                "INSERT OR REPLACE INTO queue (seq, state, entry) SELECT seq, ?2, ?3 FROM tasks WHERE task = ?1",
+            )?;
+            return put.execute((task, state.as_str(), entry)).map(drop);
+        }
+        let mut turn = self
+            .conn
+            .prepare_cached("UPDATE queue SET state = ?2 WHERE seq = (SELECT seq FROM tasks WHERE task = ?1)")?;
+        turn.execute((task, state.as_str())).map(drop)
     }
 
     fn accept(&mut self, new: &Accepted<'_>, version: u64, seq: i64) -> rusqlite::Result<()> {
@@ -167,6 +187,8 @@ impl<'c> Projection<'c> {
             after.duration.map(millis),
             after.ended_at.map(|at| signed(at.0)),
         ))?;
+        // Whatever it was in, the run that waited or worked is over.
+        self.conn.prepare_cached("DELETE FROM queue WHERE seq = ?1")?.execute([before.seq])?;
         self.sums.change(before, after);
         Ok(())
     }

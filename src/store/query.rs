@@ -1,11 +1,13 @@
 //! The questions, in SQL. Each runs on one read-only connection, and in one transaction where it asks twice.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::domain::council::Council;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::queue::{Entry, QueueState, Standing};
 use moothall_actors::ports::{JournalStats, Recovery, TaskQuery, TaskRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
@@ -110,7 +112,7 @@ pub(super) fn task(conn: &Connection, task: &TaskId) -> Result<Option<TaskRow>, 
 pub(super) fn tombstone(conn: &Connection, task: &TaskId) -> Result<Option<TaskRow>, ReadError> {
     let mut statement = conn.prepare_cached(
         "SELECT substr(s.name, 6), b.role, b.kind, b.status, b.run, TRUE, b.content_hash, b.version, NULL, b.winner, \
-         b.error, b.duration_ms, b.accepted_at, b.ended_at \
+         b.error, b.duration_ms, b.accepted_at, b.ended_at, NULL \
          FROM streams s JOIN tombstones b ON b.stream = s.id WHERE s.name = ?1",
     )?;
     Ok(statement.query_row([StreamId::task(task).as_str()], task_row).optional()?)
@@ -146,7 +148,11 @@ pub(super) fn tasks(conn: &Connection, query: &TaskQuery) -> Result<Vec<TaskRow>
 
 pub(super) fn recovery(conn: &Connection) -> Result<Recovery, ReadError> {
     let snapshot = conn.unchecked_transaction()?;
-    let open = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE status = 'open' ORDER BY seq");
+    let open = format!(
+        "SELECT {TASK_COLUMNS} FROM tasks WHERE status = 'open' AND NOT EXISTS \
+         (SELECT 1 FROM queue q WHERE q.seq = tasks.seq AND q.state <> '{}') ORDER BY seq",
+        QueueState::InProgress
+    );
     let open_tasks = snapshot.prepare(&open)?.query_map([], task_row)?.collect::<Result<_, _>>()?;
     let councils = snapshot
         .prepare("SELECT council, version FROM councils WHERE council IS NOT NULL ORDER BY role")?
@@ -163,7 +169,19 @@ pub(super) fn recovery(conn: &Connection) -> Result<Recovery, ReadError> {
             Ok((role, kind, unsigned(row.get(2)?), Duration::from_millis(unsigned(row.get(3)?))))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(Recovery { open_tasks, councils, finished })
+    let queued = snapshot
+        .prepare("SELECT entry, state FROM queue ORDER BY seq")?
+        .query_map([], standing)?
+        .collect::<Result<_, _>>()?;
+    Ok(Recovery { open_tasks, queued, councils, finished })
+}
+
+fn standing(row: &rusqlite::Row<'_>) -> rusqlite::Result<Standing> {
+    let entry: Entry = serde_json::from_str(row.get_ref(0)?.as_str()?)
+        .map_err(|error| unexpected(0, format!("a task of the queue: {error}")))?;
+    let text = row.get_ref(1)?.as_str()?;
+    let state = QueueState::named(text).ok_or_else(|| unexpected(1, format!("{text:?} is unknown")))?;
+    Ok(Standing { entry: Arc::new(entry), state })
 }
 
 /// All but the bytes.

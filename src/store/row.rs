@@ -6,6 +6,7 @@ use std::time::Duration;
 use moothall_actors::domain::event::{Event, NewEvent, Recorded, UnreadableEvent};
 use moothall_actors::domain::id::{AgentId, EventId, Role, StreamId, TaskId, Timestamp};
 use moothall_actors::domain::problem::Problem;
+use moothall_actors::domain::queue::QueueState;
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::ports::{TaskRow, TaskStatus};
 use rusqlite::Row;
@@ -68,7 +69,8 @@ impl StoredEvent {
 
 /// The columns that [`task_row`] expects.
 pub(super) const TASK_COLUMNS: &str = "task, role, kind, status, run, keyed, content_hash, version, story_id, winner, \
-                                       error, duration_ms, accepted_at, ended_at";
+                                       error, duration_ms, accepted_at, ended_at, \
+                                       (SELECT q.state FROM queue q WHERE q.seq = tasks.seq)";
 
 pub(super) fn task_row(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
     Ok(TaskRow {
@@ -90,6 +92,7 @@ pub(super) fn task_row(row: &Row<'_>) -> rusqlite::Result<TaskRow> {
         duration: row.get::<_, Option<i64>>(11)?.map(|ms| Duration::from_millis(unsigned(ms))),
         accepted_at: Timestamp(unsigned(row.get(12)?)),
         ended_at: row.get::<_, Option<i64>>(13)?.map(|ms| Timestamp(unsigned(ms))),
+        queue: row.get_ref(14)?.as_str_or_null()?.map(|_| named(row, 14, QueueState::named)).transpose()?,
     })
 }
 
@@ -104,11 +107,12 @@ pub(super) fn status_text(status: TaskStatus) -> &'static str {
         TaskStatus::Completed => "completed",
         TaskStatus::Failed => "failed",
         TaskStatus::Cancelled => "cancelled",
+        TaskStatus::Skipped => "skipped",
     }
 }
 
 fn status_named(text: &str) -> Option<TaskStatus> {
-    [TaskStatus::Open, TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled]
+    [TaskStatus::Open, TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled, TaskStatus::Skipped]
         .into_iter()
         .find(|status| status_text(*status) == text)
 }

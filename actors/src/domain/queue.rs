@@ -120,6 +120,25 @@ impl QueueState {
         }
     }
 
+    /// What an event of its stream makes of a task in the queue; `None` = it stays as it is, or leaves the queue.
+    #[must_use]
+    pub fn after(event: &Event) -> Option<Self> {
+        match event {
+            Event::TaskQueued(entry) if entry.needs.is_empty() && entry.hold.is_none() => Some(Self::Queued),
+            Event::TaskQueued(_) | Event::TaskBlocked { .. } => Some(Self::Blocked),
+            Event::TaskClaimed { .. } => Some(Self::InProgress),
+            Event::TaskReleased { .. } => Some(Self::Queued),
+            Event::TaskParked { .. } => Some(Self::Parked),
+            _ => None,
+        }
+    }
+
+    /// Reads the word of [`QueueState::as_str`].
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     /// Whether its run has ended.
     #[must_use]
     pub fn is_over(self) -> bool {
@@ -196,19 +215,11 @@ impl Standing {
     /// `None` = it is not in the queue: it never was, or its run is over.
     #[must_use]
     pub fn fold(before: Option<Self>, event: &Event) -> Option<Self> {
-        let in_state = |state| before.clone().map(|standing| Self { state, ..standing });
-        match event {
-            Event::TaskQueued(entry) => {
-                let waits = !entry.needs.is_empty() || entry.hold.is_some();
-                let state = if waits { QueueState::Blocked } else { QueueState::Queued };
-                Some(Self { entry: entry.clone(), state })
-            }
-            Event::TaskClaimed { .. } => in_state(QueueState::InProgress),
-            Event::TaskReleased { .. } => in_state(QueueState::Queued),
-            Event::TaskBlocked { .. } => in_state(QueueState::Blocked),
-            Event::TaskParked { .. } => in_state(QueueState::Parked),
-            event if event.is_final() => None,
-            _ => before,
+        match (event, QueueState::after(event)) {
+            (Event::TaskQueued(entry), Some(state)) => Some(Self { entry: entry.clone(), state }),
+            (_, Some(state)) => before.map(|standing| Self { state, ..standing }),
+            (event, None) if event.is_final() => None,
+            (_, None) => before,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::{StreamId, Timestamp};
+use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState, Standing};
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::ports::{
     Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, TaskQuery, TaskRow, TaskStatus,
@@ -162,6 +163,7 @@ async fn a_task_stands_as_its_events_say(journal: &dyn Journal) {
         kind: TaskKind::Deliberate,
         status: TaskStatus::Open,
         run: 1,
+        queue: None,
         keyed: true,
         content_hash: spec("DEV", None).content_hash().into(),
         version: 1,
@@ -272,6 +274,56 @@ async fn councils_come_back_as_they_were_left(journal: &dyn Journal) {
     assert_eq!(journal.recovery().await.unwrap().councils, [(expected, 2), (council("QA"), 3)]);
 }
 
+async fn a_task_of_the_queue_stands_where_its_events_left_it(journal: &dyn Journal) {
+    let entry = |name: &str, needs: &[&str]| Entry {
+        task: task_id(name),
+        run: 1,
+        role: role("DEV"),
+        story: Some("s-1".into()),
+        plan: None,
+        priority: Priority::HIGH,
+        enqueued_at: Timestamp(5),
+        not_before: None,
+        needs: needs.iter().map(|need| task_id(need)).collect(),
+        on_failure: OnDependencyFailure::Skip,
+        hold: None,
+    };
+    for (name, needs) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["a"]), ("d", vec![])] {
+        let queued = Event::TaskQueued(Arc::new(entry(name, &needs)));
+        committed(journal, on_task(name, 0, [accepted(name, "DEV", Some("s-1")), queued])).await;
+    }
+    committed(journal, on_task("direct", 0, [accepted("direct", "DEV", None)])).await;
+    let standing = |name: &str, needs: &[&str], state| Standing { entry: Arc::new(entry(name, needs)), state };
+    let found = journal.recovery().await.unwrap();
+    let expected = [
+        standing("a", &[], QueueState::Queued),
+        standing("b", &["a"], QueueState::Blocked),
+        standing("c", &["a"], QueueState::Blocked),
+        standing("d", &[], QueueState::Queued),
+    ];
+    assert_eq!(found.queued, expected);
+    assert_eq!(found.open_tasks.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(), ["direct"]);
+
+    committed(journal, on_task("a", 2, [Event::TaskClaimed { run: 1 }])).await;
+    committed(journal, on_task("b", 2, [Event::TaskReleased { run: 1, cause: Some(task_id("a")) }])).await;
+    committed(journal, on_task("c", 2, [Event::TaskSkipped { run: 1, cause: task_id("a") }])).await;
+    committed(journal, on_task("d", 2, [Event::TaskParked { run: 1, reason: "no council".into() }])).await;
+    let states = [("a", QueueState::InProgress), ("b", QueueState::Queued), ("d", QueueState::Parked)];
+    for (name, state) in states {
+        assert_eq!((row(journal, name).await.status, row(journal, name).await.queue), (TaskStatus::Open, Some(state)));
+    }
+    let skipped = row(journal, "c").await;
+    assert_eq!((skipped.status, skipped.queue), (TaskStatus::Skipped, None));
+    assert_eq!(skipped.error.as_deref(), Some("skipped: a did not complete"));
+    let found = journal.recovery().await.unwrap();
+    assert_eq!(found.queued.iter().map(|standing| standing.state).collect::<Vec<_>>(), states.map(|(_, state)| state));
+    assert_eq!(found.open_tasks.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(), ["a", "direct"]);
+
+    committed(journal, on_task("a", 3, [completed(1)])).await;
+    assert_eq!(row(journal, "a").await.queue, None);
+    assert_eq!(journal.stats().await.unwrap().open_tasks, 3);
+}
+
 macro_rules! conforms {
     ($name:ident, $make:expr) => {
         conforms!(@ $name, $make,
@@ -285,6 +337,7 @@ macro_rules! conforms {
             (&*) tasks_are_listed_newest_first_from_a_cursor,
             (&*) a_start_finds_open_tasks_councils_and_sums,
             (&*) councils_come_back_as_they_were_left,
+            (&*) a_task_of_the_queue_stands_where_its_events_left_it,
             () of_writers_at_one_version_one_wins,
             () writers_of_many_streams_do_not_meet,
         );

@@ -16,6 +16,7 @@ use moothall_actors::domain::id::{EventId, Stage};
 use moothall_actors::domain::task::TaskDraft;
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{IdSource, ModelCall, Ports, TaskStatus};
+use moothall_actors::queue::{Limits, MemoryQueue};
 use moothall_actors::testing::{FakeChecks, FakeClock, FakeModel, Reaction, embedded_prompts, spec};
 use moothall_actors::view::TaskState;
 use moothall_actors::{CouncilDraft, Hold, Prompts, Settings, System};
@@ -70,6 +71,7 @@ impl Life {
             model: Arc::new(model.clone()),
             checks: Arc::new(FakeChecks),
             journal: store.clone(),
+            queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(FakeClock::default()))),
             clock: Arc::new(FakeClock::default()),
             ids: Arc::new(Ids(AtomicU64::new(if first { 1 } else { 1 << 32 }))),
         };

@@ -116,10 +116,6 @@ impl Board {
 
     fn put(&mut self, entry: Entry, ended: &BTreeMap<TaskId, QueueState>) {
         let task = entry.task.clone();
-        if let Some(before) = self.slots.remove(&task) {
-            self.count(&before.home.role, before.state, -1);
-            self.leave(before.home);
-        }
         let mut needs: Vec<Need> = Vec::with_capacity(entry.needs.len());
         for need in entry.needs.iter().collect::<BTreeSet<_>>() {
             let state = self.slots.get(need).map(|slot| slot.state).or_else(|| ended.get(need).copied());
@@ -135,7 +131,10 @@ impl Board {
         self.open += 1;
         let home = self.home(&entry);
         self.count(&home.role, QueueState::Blocked, 1);
-        self.slots.insert(task, Slot::new(entry, home, needs, self.arrivals));
+        let before = self.slots.insert(task.clone(), Slot::new(entry, home, needs, self.arrivals));
+        if let Some(before) = before {
+            self.part_with(&task, before);
+        }
     }
 
     /// One for all tasks that belong to the same.

@@ -316,3 +316,25 @@ fn a_chain_of_any_length_is_skipped_and_forgotten_without_a_deep_stack() {
     assert_eq!(changed.len(), LENGTH - 1);
     assert!(board.counts().is_empty(), "nobody waits for any of them");
 }
+
+#[test]
+fn a_next_run_with_other_needs_leaves_nothing_of_the_old_ones() {
+    let mut board = board(vec![
+        entry("x", 1),
+        entry("y", 1),
+        needing("a", &["x", "y"], OnDependencyFailure::Block),
+        needing("b", &["a"], OnDependencyFailure::Block),
+    ]);
+    board.request(&id("a"), &Request::Cancel).unwrap();
+    board.request(&id("x"), &Request::Cancel).unwrap();
+    let next = Entry { run: 2, needs: vec![id("x")], ..entry("a", 1) };
+    board.enqueue(vec![next], &BTreeMap::new()).unwrap();
+    assert_eq!(state(&board, "a"), Some(QueueState::Blocked), "x was cancelled");
+    let claimed = claim(&mut board, 9);
+    board.report(&lease(&claimed, "y"), &Report::Completed).unwrap();
+    assert_eq!((state(&board, "y"), state(&board, "x")), (None, Some(QueueState::Cancelled)));
+    board.request(&id("x"), &Request::Retry { not_before: None }).unwrap();
+    let claimed = claim(&mut board, 9);
+    let changed = board.report(&lease(&claimed, "x"), &Report::Completed).unwrap();
+    assert_eq!(news(&changed), [("a", QueueState::Queued, "x")]);
+}

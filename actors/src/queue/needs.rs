@@ -1,8 +1,9 @@
 //! What waits for what: a task's standing follows from what became of those that it needs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::board::Board;
+use super::slot::Slot;
 use crate::domain::id::TaskId;
 use crate::domain::queue::{Entry, QueueState};
 use crate::ports::queue::Consequence;
@@ -70,18 +71,38 @@ impl Board {
             }
             let Some(slot) = self.slots.remove(&task) else { continue };
             self.count(&slot.home.role, slot.state, -1);
-            for need in slot.needs() {
-                let Some(waiting) = self.dependents.get_mut(&need.task) else { continue };
-                if let Ok(place) = waiting.binary_search(&task) {
-                    waiting.remove(place);
-                }
-                if waiting.is_empty() {
-                    self.dependents.remove(&need.task);
-                    idle.push(need.task.clone());
-                }
-            }
+            idle.extend(self.leave_needs(&task, slot.needs().iter().map(|need| &need.task)));
             self.leave(slot.home);
         }
+    }
+
+    /// A task waits for nothing any more; those that nobody waits for since.
+    fn leave_needs<'n>(&mut self, task: &TaskId, needs: impl Iterator<Item = &'n TaskId>) -> Vec<TaskId> {
+        let mut idle = Vec::new();
+        for need in needs {
+            let Some(waiting) = self.dependents.get_mut(need) else { continue };
+            if let Ok(place) = waiting.binary_search(task) {
+                waiting.remove(place);
+            }
+            if waiting.is_empty() {
+                self.dependents.remove(need);
+                idle.push(need.clone());
+            }
+        }
+        idle
+    }
+
+    /// The run before is gone; what only that one needed is nothing to the task any more.
+    pub(super) fn part_with(&mut self, task: &TaskId, before: Slot) {
+        self.count(&before.home.role, before.state, -1);
+        let kept: BTreeSet<&TaskId> =
+            self.slots.get(task).into_iter().flat_map(|slot| slot.needs()).map(|need| &need.task).collect();
+        let gone: Vec<TaskId> =
+            before.needs().iter().map(|need| &need.task).filter(|need| !kept.contains(*need)).cloned().collect();
+        for need in self.leave_needs(task, gone.iter()) {
+            self.forget(&need);
+        }
+        self.leave(before.home);
     }
 }
 

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-
 use crate::System;
 use crate::attached::{Attached, Hold};
 use crate::council;
 use crate::deliberation::{self, Begun, Closing};
+use crate::dispatcher::{self, told};
 use crate::domain::answer::Class;
 use crate::domain::council::Council;
 use crate::domain::event::{Event, NewEvent, Plan};
 use crate::domain::id::{Role, RunId, StreamId, TaskId, Timestamp};
+use crate::domain::queue::Entry;
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Append, Batch, JournalError, JournalHealth, TaskRow, TaskStatus};
@@ -91,16 +91,7 @@ impl System {
     /// Without an id one is made, and the task ends with its last client.
     pub async fn submit(&self, task: Option<TaskId>, spec: TaskSpec, hold: Hold) -> Result<Attached, SystemError> {
         let system = self.clone();
-        let presence = self.world.census.enter();
-        let admission = Handle::current().spawn(async move {
-            let _presence = presence;
-            system.admit(task, spec, hold).await
-        });
-        admission.await.unwrap_or_else(|error| {
-            let id = format!("{:016x}", self.world.ports.ids.random());
-            tracing::error!(error_id = id, %error, "an admission broke down");
-            Err(SystemError::Internal { id: id.into() })
-        })
+        self.apart("an admission", async move { system.admit(task, spec, hold).await }).await
     }
 
     async fn admit(&self, task: Option<TaskId>, spec: TaskSpec, hold: Hold) -> Result<Attached, SystemError> {
@@ -167,15 +158,31 @@ impl System {
         let plan = council::plan(&self.world, &council, run.clone(), begin.spec.clone());
         let plan = Arc::new(plan.map_err(SystemError::Unavailable)?);
         let now = self.world.ports.clock.now();
-        let (event, row) = match earlier {
-            Some(row) => (Event::TaskRetried { run: run.run }, retried(row)),
-            None => begin.accepted(now),
+        let entry = match &earlier {
+            Some(row) => told(&*self.world.ports.journal, &row.task).await.map_err(SystemError::from)?.entry,
+            None => None,
         };
-        let begun = self.world.write(&run, row.version - 1, event, plan.clone(), now).await?;
+        let entry = entry.map(|entry| Entry { run: run.run, needs: Vec::new(), hold: None, ..Entry::clone(&entry) });
+        let (mut events, mut row) = match earlier {
+            Some(row) => (vec![Event::TaskRetried { run: run.run }], retried(row)),
+            None => {
+                let (event, row) = begin.accepted(now);
+                (vec![event], row)
+            }
+        };
+        let version = row.version - 1;
+        if let Some(entry) = entry.clone() {
+            events.extend([Event::TaskQueued(Arc::new(entry)), Event::TaskClaimed { run: run.run }]);
+            row.version += 2;
+        }
+        let begun = self.world.write(&run, version, events, plan.clone(), now).await?;
         let running = Running::new(row, begin.spec.clone());
         running.hold(permit);
         let attached = Attached::started(&self.world, running.clone(), begin.hold);
         self.world.launch(&running, plan, begun).await;
+        if let Some(entry) = entry {
+            self.world.registry.tell_dispatcher(dispatcher::Message::Overtaken { entry: Box::new(entry), running });
+        }
         Ok(attached)
     }
 
@@ -217,17 +224,22 @@ impl World {
         &self,
         run: &RunId,
         version: u64,
-        event: Event,
+        events: Vec<Event>,
         plan: Arc<Plan>,
         at: Timestamp,
     ) -> Result<Begun, NotBegun> {
         let ids = &self.ports.ids;
-        let (id, correlation) = (ids.event_id(), Some(run.task.as_str().into()));
-        let admitted = NewEvent { id, at, correlation: correlation.clone(), causation: None, event };
+        let correlation: Option<Arc<str>> = Some(run.task.as_str().into());
+        let mut causation = None;
+        let stamp = |event| {
+            let id = ids.event_id();
+            NewEvent { id, at, correlation: correlation.clone(), causation: causation.replace(id), event }
+        };
+        let admitted: Vec<NewEvent> = events.into_iter().map(stamp).collect();
         let begun = Begun { event: ids.event_id(), at };
         let event = Event::DeliberationStarted(plan);
-        let started = NewEvent { id: begun.event, at, correlation, causation: Some(id), event };
-        let mut batch = Batch::one(StreamId::task(&run.task), version, vec![admitted]);
+        let started = NewEvent { id: begun.event, at, correlation, causation, event };
+        let mut batch = Batch::one(StreamId::task(&run.task), version, admitted);
         let stream = StreamId::deliberation(run);
         batch.appends.push(Append { stream, expected_version: 0, events: vec![started] });
         match self.ports.journal.commit(batch).await {

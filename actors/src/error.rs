@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::answer::Class;
 use crate::domain::id::{AgentId, Role, TaskId};
 use crate::domain::problem::Problems;
+use crate::domain::queue::QueueState;
 use crate::ports::queue::QueueError;
 use crate::ports::{JournalError, TaskRow, TaskStatus};
 
@@ -82,9 +83,12 @@ impl TaskRow {
             (TaskStatus::Cancelled | TaskStatus::Skipped, _) => {
                 SystemError::Cancelled { reason: self.error.clone().unwrap_or_else(|| "".into()) }
             }
-            (TaskStatus::Open, _) => {
-                SystemError::Unavailable(format!("task {} waits for its restart", self.task).into())
-            }
+            (TaskStatus::Open, _) => match self.queue.filter(|state| *state != QueueState::InProgress) {
+                Some(state) => {
+                    SystemError::WrongState(format!("task {} waits in the queue: {state}", self.task).into())
+                }
+                None => SystemError::Unavailable(format!("task {} is about to begin; try again", self.task).into()),
+            },
             (TaskStatus::Completed | TaskStatus::Failed, _) => {
                 SystemError::WrongState(format!("the outcome of task {} cannot be read", self.task).into())
             }

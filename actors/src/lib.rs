@@ -35,7 +35,7 @@ mod world;
 
 pub use attached::{Attached, Hold};
 pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
-pub use dispatcher::{Enqueued, NewTask};
+pub use dispatcher::{Approved, Enqueued, NewPlan, NewTask, Pauses};
 pub use roster::CouncilDraft;
 pub use supervisor::policy;
 pub use system::{StartError, System};

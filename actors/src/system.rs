@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
+use tokio::runtime::Handle;
 
 use crate::attached::{self, Attached};
 use crate::deliberation::prompt::Prompts;
 use crate::deliberation::read_ending;
-use crate::dispatcher;
+use crate::dispatcher::{Told, told};
 use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{Role, RunId, StreamId, TaskId};
+use crate::domain::id::{RunId, StreamId, TaskId};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
@@ -68,6 +69,24 @@ impl System {
         }
     }
 
+    /// Runs to its end, whether the caller waits for it or not.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, SystemError>> + Send + 'static,
+    ) -> Result<T, SystemError> {
+        let presence = self.world.census.enter();
+        let working = Handle::current().spawn(async move {
+            let _presence = presence;
+            work.await
+        });
+        working.await.unwrap_or_else(|error| {
+            let id = format!("{:016x}", self.world.ports.ids.random());
+            tracing::error!(error_id = id, %error, "{what} broke down");
+            Err(SystemError::Internal { id: id.into() })
+        })
+    }
+
     /// A finished run as if one had just waited for it.
     pub(crate) async fn ended(&self, row: TaskRow) -> Result<Attached, SystemError> {
         let run = RunId { task: row.task.clone(), run: row.run };
@@ -78,7 +97,7 @@ impl System {
                 Some(Err(row.ended_without()))
             }
         };
-        let spec = self.spec_of(&row.task).await?;
+        let spec = told(journal, &row.task).await?.spec;
         match (ending, spec) {
             (Some(ending), Some(spec)) => Ok(self.over(row, spec, ending)),
             // Its events went while they were read, or cannot be read at all.
@@ -98,14 +117,6 @@ impl System {
         let running = Running::new(row, spec);
         running.finish(ending);
         Attached::joined_to(&self.world, running)
-    }
-
-    async fn spec_of(&self, task: &TaskId) -> Result<Option<Arc<TaskSpec>>, SystemError> {
-        let first = self.world.ports.journal.stream(&StreamId::task(task), 0, 1).await?;
-        Ok(first.into_iter().find_map(|recorded| match recorded.event.event {
-            Event::TaskAccepted { spec, .. } => Some(spec),
-            _ => None,
-        }))
     }
 
     /// To a task that runs or has ended, to see how it goes: that neither holds the task nor ends it.
@@ -128,11 +139,21 @@ impl System {
         }
     }
 
-    /// Ends a running task and waits until that is durable.
+    /// Ends a task that runs or waits for its turn, and waits until that is durable.
     pub async fn cancel(&self, task: &TaskId, reason: &str) -> Result<(), SystemError> {
-        let running = self.world.registry.running.get(task).map(|running| running.clone());
+        let mut running = self.world.registry.running.get(task).map(|running| running.clone());
+        if running.is_none() {
+            if self.cancel_waiting(task, reason).await? {
+                return Ok(());
+            }
+            // It has just begun, perhaps.
+            running = self.world.registry.running.get(task).map(|running| running.clone());
+        }
         let Some(running) = running else {
             let (row, _) = self.stored(task).await?;
+            if row.status == TaskStatus::Open {
+                return Err(row.ended_without());
+            }
             return Err(SystemError::WrongState(format!("task {task} has ended: {:?}", row.status).into()));
         };
         attached::cancel(&self.world, &running, reason);
@@ -156,22 +177,15 @@ impl System {
             return Ok(TaskView { row: running.row.clone(), state });
         }
         let (row, ended) = self.stored(task).await?;
+        if let Some(state) = row.queue.filter(|_| row.status == TaskStatus::Open) {
+            let Told { entry, reason, .. } = told(&*self.world.ports.journal, task).await?;
+            return Ok(TaskView { row, state: TaskState::Waiting { state, entry, reason } });
+        }
         let state = match ended.outcome().await {
             Ok(outcome) => TaskState::Completed(outcome),
             Err(error) => TaskState::Ended(error),
         };
         Ok(TaskView { row, state })
-    }
-
-    /// Takes nothing from the queue for this role, or for any, until it is resumed or the daemon starts anew. What runs
-    /// goes on.
-    pub fn pause_dispatch(&self, role: Option<Role>) {
-        self.world.registry.tell_dispatcher(dispatcher::Message::Pause { role });
-    }
-
-    /// Without a role, for all roles.
-    pub fn resume_dispatch(&self, role: Option<Role>) {
-        self.world.registry.tell_dispatcher(dispatcher::Message::Resume { role });
     }
 
     /// Newest first.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::domain::council::{Council, Seat};
 use crate::domain::id::{Role, TaskId};
+use crate::domain::queue::{Entry, QueueState};
 use crate::domain::task::TaskKind;
 use crate::domain::verdict::Outcome;
 use crate::error::SystemError;
@@ -77,6 +78,13 @@ pub struct CouncilView {
 /// Where a task is.
 #[derive(Clone, Debug)]
 pub enum TaskState {
+    /// In the queue.
+    Waiting {
+        state: QueueState,
+        entry: Option<Arc<Entry>>,
+        /// Why it is PARKED, or what it is BLOCKED by.
+        reason: Option<Arc<str>>,
+    },
     /// Waits for a permit or for its council.
     Pending,
     Running {

@@ -47,19 +47,23 @@ struct After<'e> {
     error: Option<String>,
     duration: Option<Duration>,
     ended_at: Option<Timestamp>,
+    may_heal: bool,
 }
 
 impl<'e> After<'e> {
     fn of(event: &'e NewEvent) -> Option<Self> {
-        let ended =
-            |status, run| Self { status, run, winner: None, error: None, duration: None, ended_at: Some(event.at) };
+        let ended = |status, run| {
+            let (winner, error, duration, ended_at) = (None, None, None, Some(event.at));
+            Self { status, run, winner, error, duration, ended_at, may_heal: false }
+        };
         Some(match &event.event {
             Event::TaskRetried { run } => Self { ended_at: None, ..ended(TaskStatus::Open, *run) },
             Event::TaskCompleted { run, winner, duration } => {
                 Self { winner: Some(winner.as_str()), duration: Some(*duration), ..ended(TaskStatus::Completed, *run) }
             }
             Event::TaskFailed(failure) => {
-                Self { error: Some(failure_text(failure)), ..ended(TaskStatus::Failed, failure.run) }
+                let (error, may_heal) = (Some(failure_text(failure)), failure.class.may_heal());
+                Self { error, may_heal, ..ended(TaskStatus::Failed, failure.run) }
             }
             Event::TaskCancelled { run, reason } => {
                 Self { error: Some(reason.to_string()), ..ended(TaskStatus::Cancelled, *run) }
@@ -122,6 +126,9 @@ impl<'c> Projection<'c> {
             let new = Accepted { task, content_hash, keyed: *keyed, spec, at: event.at };
             return self.accept(&new, version, seq);
         }
+        if let Event::TaskAmended { content_hash, spec } = &event.event {
+            return self.amend(name, version, content_hash, spec);
+        }
         match After::of(event) {
             Some(after) => self.change(name, version, &after),
             None => {
@@ -130,6 +137,14 @@ impl<'c> Projection<'c> {
                 self.queue(name, &event.event)
             }
         }
+    }
+
+    fn amend(&mut self, task: &str, version: u64, content_hash: &str, spec: &TaskSpec) -> rusqlite::Result<()> {
+        let mut update = self.conn.prepare_cached(
+            "UPDATE tasks SET version = ?2, content_hash = ?3, role = ?4, kind = ?5, story_id = ?6 WHERE task = ?1",
+        )?;
+        let (role, kind) = (spec.role.as_str(), kind_text(spec.kind));
+        update.execute((task, signed(version), content_hash, role, kind, spec.story_id())).map(drop)
     }
 
     /// Where a task of the queue stands by now.
@@ -187,8 +202,12 @@ impl<'c> Projection<'c> {
             after.duration.map(millis),
             after.ended_at.map(|at| signed(at.0)),
         ))?;
-        // Whatever it was in, the run that waited or worked is over.
-        self.conn.prepare_cached("DELETE FROM queue WHERE seq = ?1")?.execute([before.seq])?;
+        // The run that waited or worked is over; it stays in the queue only if it may be tried again.
+        let step = match after.may_heal {
+            true => "UPDATE queue SET state = 'FAILED' WHERE seq = ?1",
+            false => "DELETE FROM queue WHERE seq = ?1",
+        };
+        self.conn.prepare_cached(step)?.execute([before.seq])?;
         self.sums.change(before, after);
         Ok(())
     }

@@ -13,6 +13,8 @@ use super::state::{Input, Rooms, State};
 use super::{fill, settle};
 use crate::census::Presence;
 use crate::domain::id::{Role, Timestamp};
+use crate::domain::queue::Entry;
+use crate::running::Running;
 use crate::world::World;
 
 /// The longest sleep between two looks: a wake that was lost costs no more than that.
@@ -59,8 +61,8 @@ impl Actor for Dispatcher {
             Message::Wake => live.apply(&myself, Input::Woken),
             Message::RoundOver { begun, due } => live.round_over(&myself, begun, due),
             Message::Settled { role } => live.apply(&myself, Input::RunSettled { role }),
-            Message::Pause { role } => live.apply(&myself, Input::Paused { role }),
-            Message::Resume { role } => live.apply(&myself, Input::Resumed { role }),
+            Message::Overtaken { entry, running } => live.overtaken(*entry, running),
+            Message::Paused { pauses, version } => live.apply(&myself, Input::Paused { pauses, version }),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
         }
         Ok(())
@@ -91,7 +93,10 @@ impl Live {
             drop(recovered.wait_for(|done| *done).await);
             let begun = loop {
                 match fill::fill(&world).await {
-                    Ok(begun) => break begun,
+                    Ok(fill::Filled { begun, pauses, version }) => {
+                        drop(myself.cast(Message::Paused { pauses, version }));
+                        break begun;
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "the queue cannot be filled now");
                         tokio::time::sleep(world.settings.queue.retry_min).await;
@@ -100,6 +105,12 @@ impl Live {
             };
             over(&world, &myself, begun).await;
         });
+    }
+
+    /// It takes no room, but those who wait for it hear how it ends.
+    fn overtaken(&mut self, entry: Entry, running: Arc<Running>) {
+        let world = self.world.clone();
+        self.tasks.spawn(async move { settle::overtaken(&world, entry, running).await });
     }
 
     fn round(&mut self, myself: &ActorRef<Message>, rooms: Rooms) {

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
+use super::settle;
 use super::state::Rooms;
+use super::stream::{Told, told};
 use crate::council;
 use crate::domain::event::Event;
-use crate::domain::id::{Role, RunId, StreamId};
-use crate::domain::task::TaskSpec;
+use crate::domain::id::{Role, RunId};
+use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
 use crate::ports::queue::{Claim, Claimed, Lease, Report};
-use crate::ports::{Journal, TaskStatus};
+use crate::ports::{TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::world::World;
 
@@ -43,24 +46,52 @@ fn claim(world: &World, role: &Role, most: usize) -> Claim {
     Claim { role: role.clone(), most, most_per_story: settings.per_story, holder: settings.holder.clone() }
 }
 
-/// Each of them waits for the disk; all together wait about as long as one.
+/// Each of them waits for the disk; all together wait about as long as one. What is on its way there goes on when the
+/// dispatcher dies.
 async fn begin_all(world: &Arc<World>, claimed: Vec<Claimed>) -> Vec<Begun> {
-    let mut beginning = JoinSet::new();
-    for claimed in claimed {
-        let world = world.clone();
-        beginning.spawn(async move {
-            let lease = claimed.lease.clone();
-            match begin(&world, &claimed).await {
-                Ok(running) => Some(Begun { running, lease }),
-                Err(error) => {
-                    tracing::debug!(task = %lease.task, %error, "a claimed task cannot begin now");
-                    give_back(&world, &lease).await;
-                    None
-                }
+    let beginning: Vec<_> =
+        claimed.into_iter().map(|claimed| (claimed.lease.clone(), begin_apart(world, claimed))).collect();
+    let mut begun = Vec::with_capacity(beginning.len());
+    for (lease, beginning) in beginning {
+        match beginning.await {
+            Ok(beginning) => begun.extend(beginning),
+            Err(error) => {
+                tracing::error!(task = %lease.task, %error, "the beginning of a task broke down");
+                give_back(world, &lease).await;
             }
-        });
+        }
     }
-    beginning.join_all().await.into_iter().flatten().collect()
+    begun
+}
+
+fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Begun>> {
+    let (world, presence) = (world.clone(), world.census.enter());
+    Handle::current().spawn(async move {
+        let _presence = presence;
+        let lease = claimed.lease.clone();
+        match begin(&world, &claimed).await {
+            Ok(running) => Some(Begun { running, lease }),
+            Err(error) => {
+                tracing::debug!(task = %lease.task, %error, "a claimed task does not begin");
+                set_right(&world, lease).await
+            }
+        }
+    })
+}
+
+/// What the queue takes for ready did not begin: it is at work, it is over, or it has to wait a little longer.
+async fn set_right(world: &World, lease: Lease) -> Option<Begun> {
+    let running = world.registry.running.get(&lease.task).map(|running| running.clone());
+    if let Some(running) = running.filter(|running| running.run.run == lease.run && !running.has_ended()) {
+        return Some(Begun { running, lease });
+    }
+    match world.ports.journal.task(&lease.task).await {
+        Ok(Some(row)) if row.run == lease.run && row.status != TaskStatus::Open => {
+            settle::see_to(world, &lease, &row).await;
+        }
+        _ => give_back(world, &lease).await,
+    }
+    None
 }
 
 async fn give_back(world: &World, lease: &Lease) {
@@ -76,25 +107,25 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
     let council = world.open_council(&claimed.entry.role)?;
     world.check_tokens()?;
     let journal = &*world.ports.journal;
-    let row = journal.task(&lease.task).await?.filter(|row| row.status == TaskStatus::Open && row.run == lease.run);
-    let (Some(row), Some(spec)) = (row, spec_of(journal, lease).await?) else {
-        return Err(SystemError::WrongState(format!("task {} is not open", lease.task).into()));
+    let waits = |row: &TaskRow| row.run == lease.run && row.queue.is_some_and(QueueState::waits);
+    let row = journal.task(&lease.task).await?.filter(waits);
+    let Told { spec, entry, .. } = told(journal, &lease.task).await?;
+    let spec = spec.filter(|spec| spec.role == claimed.entry.role);
+    let (Some(row), Some(spec)) = (row, spec) else {
+        return Err(SystemError::WrongState(format!("task {} does not wait any more", lease.task).into()));
     };
     let permit = world.gate.try_admit()?;
     let run = RunId { task: lease.task.clone(), run: lease.run };
     let plan = council::plan(world, &council, run.clone(), spec.clone()).map_err(SystemError::Unavailable)?;
     let (plan, now) = (Arc::new(plan), world.ports.clock.now());
-    let begun = world.write(&run, row.version, Event::TaskClaimed { run: run.run }, plan.clone(), now).await?;
-    let running = Running::new(crate::ports::TaskRow { version: row.version + 1, ..row }, spec);
+    // Its story moved just when it came: the queue knew, the journal hears of it here.
+    let let_go = entry.filter(|entry| entry.hold.is_some());
+    let let_go = let_go.map(|entry| Event::TaskQueued(Arc::new(Entry { hold: None, ..Entry::clone(&entry) })));
+    let events: Vec<Event> = let_go.into_iter().chain([Event::TaskClaimed { run: run.run }]).collect();
+    let version = row.version + events.len() as u64;
+    let begun = world.write(&run, row.version, events, plan.clone(), now).await?;
+    let running = Running::new(TaskRow { version, ..row }, spec);
     running.hold(permit);
     world.launch(&running, plan, begun).await;
     Ok(running)
-}
-
-async fn spec_of(journal: &dyn Journal, lease: &Lease) -> Result<Option<Arc<TaskSpec>>, SystemError> {
-    let first = journal.stream(&StreamId::task(&lease.task), 0, 1).await?;
-    Ok(first.into_iter().find_map(|recorded| match recorded.event.event {
-        Event::TaskAccepted { spec, .. } => Some(spec),
-        _ => None,
-    }))
 }

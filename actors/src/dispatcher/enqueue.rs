@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-
-use super::{Message, settle};
+use super::stream::{MOST_TRIES, append, came_to, find, told, waits};
+use super::{Message, settle, story};
 use crate::System;
-use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{StreamId, TaskId};
+use crate::domain::event::Event;
+use crate::domain::id::{TaskId, Timestamp};
+use crate::domain::plan::Change;
 use crate::domain::problem::Problems;
 use crate::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState};
 use crate::domain::task::TaskSpec;
@@ -17,9 +17,6 @@ use crate::ports::queue::QueueError;
 use crate::ports::{Append, Batch, JournalError, TaskRow, TaskStatus};
 use crate::queue::in_a_circle;
 use crate::world::World;
-
-/// How often somebody else may come first with one of the ids.
-const MOST_TRIES: usize = 8;
 
 /// A task that is to wait for its turn.
 #[derive(Clone, Debug)]
@@ -32,20 +29,31 @@ pub struct NewTask {
     pub on_failure: OnDependencyFailure,
     /// The phase that its story has to reach first.
     pub hold: Option<Arc<str>>,
+    /// Why it is to be left alone until it is retried.
+    pub parked: Option<Arc<str>>,
 }
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enqueued {
     pub task: TaskId,
-    /// `false` = it was there before, with the same content.
-    pub new: bool,
+    pub change: Change,
+}
+
+/// What to do with a task that is there with other content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnOther {
+    Refuse,
+    /// Bring it up to date while it waits, leave it once it has begun.
+    Amend,
 }
 
 /// Tasks as they are to be written.
-struct Prepared {
-    all: Vec<Enqueued>,
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) all: Vec<Enqueued>,
     new: Vec<(NewTask, Entry)>,
+    amended: Vec<(NewTask, Entry, TaskRow)>,
     /// How needed tasks ended that the queue need not know.
     ended: BTreeMap<TaskId, QueueState>,
 }
@@ -54,34 +62,19 @@ impl System {
     /// Puts tasks into the queue. Those that are there already with the same content are left as they are.
     pub async fn enqueue(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, SystemError> {
         let world = self.world.clone();
-        let presence = self.world.census.enter();
-        let enqueuing = Handle::current().spawn(async move {
-            let _presence = presence;
-            enqueue(&world, tasks).await
-        });
-        enqueuing.await.unwrap_or_else(|error| {
-            let id = format!("{:016x}", self.world.ports.ids.random());
-            tracing::error!(error_id = id, %error, "an enqueuing broke down");
-            Err(SystemError::Internal { id: id.into() })
-        })
+        self.apart("an enqueuing", async move { enqueue(&world, tasks).await }).await
     }
 }
 
 async fn enqueue(world: &Arc<World>, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, SystemError> {
     world.check_open()?;
     for _ in 0..MOST_TRIES {
-        let prepared = prepare(world, tasks.clone()).await?;
+        let prepared = prepare(world, tasks.clone(), OnOther::Refuse).await?;
         if prepared.new.is_empty() {
             return Ok(prepared.all);
         }
-        check_room(world, prepared.new.len()).await?;
-        match world.ports.journal.commit(batch(world, &prepared.new)).await {
-            Ok(_) => {
-                let entries = prepared.new.into_iter().map(|(_, entry)| entry).collect();
-                tell_queue(world, entries, prepared.ended).await;
-                world.registry.wake_dispatcher();
-                return Ok(prepared.all);
-            }
+        match write(world, &prepared, Vec::new()).await {
+            Ok(()) => return Ok(tell_queue(world, prepared).await),
             Err(JournalError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -90,72 +83,115 @@ async fn enqueue(world: &Arc<World>, tasks: Vec<NewTask>) -> Result<Vec<Enqueued
 }
 
 /// Which of them are new, and what those wait for. All problems at once.
-async fn prepare(world: &World, tasks: Vec<NewTask>) -> Result<Prepared, SystemError> {
-    let together: BTreeSet<TaskId> = tasks.iter().map(|new| new.task.clone()).collect();
-    let (mut all, mut new, mut ended) = (Vec::new(), Vec::new(), BTreeMap::new());
+pub(super) async fn prepare(world: &World, tasks: Vec<NewTask>, on_other: OnOther) -> Result<Prepared, SystemError> {
     let mut problems = Problems::default();
-    for task in tasks {
-        let known = find(world, &task.task).await?;
-        if let Some(row) = known {
-            if *row.content_hash != *task.spec.content_hash() {
-                problems.push(task.task.as_str(), "exists with other content");
-            }
-            all.push(Enqueued { task: task.task, new: false });
-            continue;
-        }
-        for need in task.needs.iter().filter(|need| !together.contains(*need)) {
-            match find(world, need).await?.map(|row| came_to(&row)) {
-                Some(Some(state)) => drop(ended.insert(need.clone(), state)),
-                // The queue knows it, or is told that nobody does.
-                Some(None) => {}
-                None => problems.push(task.task.as_str(), format!("needs {need}, which does not exist")),
-            }
-        }
-        let entry = entry(world, &task, &ended);
-        all.push(Enqueued { task: task.task.clone(), new: true });
-        new.push((task, entry));
+    let mut together = BTreeSet::new();
+    for new in tasks.iter().filter(|new| !together.insert(new.task.clone())) {
+        problems.push(new.task.as_str(), "is there twice");
     }
-    let entries: BTreeMap<&TaskId, &Entry> = new.iter().map(|(task, entry)| (&task.task, entry)).collect();
+    let mut prepared = Prepared::default();
+    for new in tasks {
+        let row = find(world, &new.task).await?;
+        let change = match &row {
+            None => Change::Added,
+            Some(row) if on_other == OnOther::Refuse && *row.content_hash != *new.spec.content_hash() => {
+                problems.push(new.task.as_str(), "exists with other content");
+                continue;
+            }
+            Some(_) if on_other == OnOther::Refuse => Change::Unchanged,
+            Some(row) => change(world, row, &new).await?,
+        };
+        prepared.all.push(Enqueued { task: new.task.clone(), change });
+        if matches!(change, Change::Added | Change::Updated) {
+            prepared.look_up(world, &new, &together, &mut problems).await?;
+            prepared.add(world, new, row).await?;
+        }
+    }
+    let entries: BTreeMap<&TaskId, &Entry> = prepared.new.iter().map(|(new, entry)| (&new.task, entry)).collect();
     for task in in_a_circle(&entries) {
         problems.push(task.as_str(), "waits for itself through what it needs");
     }
-    if problems.0.is_empty() { Ok(Prepared { all, new, ended }) } else { Err(SystemError::Invalid(problems)) }
-}
-
-async fn find(world: &World, task: &TaskId) -> Result<Option<TaskRow>, SystemError> {
-    let journal = &world.ports.journal;
-    match journal.task(task).await? {
-        Some(row) => Ok(Some(row)),
-        None => Ok(journal.tombstone(task).await?),
+    if !problems.0.is_empty() {
+        return Err(SystemError::Invalid(problems));
     }
+    check_room(world, prepared.new.len()).await?;
+    Ok(prepared)
 }
 
-/// How a task ended; `None` = it is open.
-pub(super) fn came_to(row: &TaskRow) -> Option<QueueState> {
-    match row.status {
-        TaskStatus::Open => None,
-        TaskStatus::Completed => Some(QueueState::Completed),
-        TaskStatus::Failed => Some(QueueState::Failed),
-        TaskStatus::Cancelled => Some(QueueState::Cancelled),
-        TaskStatus::Skipped => Some(QueueState::Skipped),
+/// What a plan that was approved anew does to a task.
+async fn change(world: &World, row: &TaskRow, new: &NewTask) -> Result<Change, SystemError> {
+    let same_content = *row.content_hash == *new.spec.content_hash();
+    if !waits(row) {
+        return Ok(if same_content { Change::Unchanged } else { Change::Left });
     }
+    let Some(before) = told(&*world.ports.journal, &row.task).await?.entry else { return Ok(Change::Left) };
+    let same = same_content
+        && before.priority == new.priority
+        && before.on_failure == new.on_failure
+        && before.hold == story::hold(world, new).await?
+        && open(world, &before.needs).await? == open(world, &new.needs).await?;
+    Ok(if same { Change::Unchanged } else { Change::Updated })
 }
 
-fn entry(world: &World, new: &NewTask, ended: &BTreeMap<TaskId, QueueState>) -> Entry {
-    let of_metadata = |key| new.spec.metadata.get(key).map(|text| Arc::from(text.as_str()));
-    let is_open = |need: &&TaskId| ended.get(*need) != Some(&QueueState::Completed);
-    Entry {
-        task: new.task.clone(),
-        run: 1,
-        role: new.spec.role.clone(),
-        story: of_metadata("story_id"),
-        plan: of_metadata("plan_id"),
-        priority: new.priority,
-        enqueued_at: world.ports.clock.now(),
-        not_before: None,
-        needs: new.needs.iter().filter(is_open).cloned().collect(),
-        on_failure: new.on_failure,
-        hold: new.hold.clone(),
+/// Those that have not completed.
+async fn open(world: &World, needs: &[TaskId]) -> Result<BTreeSet<TaskId>, SystemError> {
+    let mut open = BTreeSet::new();
+    for need in needs {
+        let completed = find(world, need).await?.is_some_and(|row| row.status == TaskStatus::Completed);
+        open.extend((!completed).then(|| need.clone()));
+    }
+    Ok(open)
+}
+
+impl Prepared {
+    /// What became of the needs that do not come with it.
+    async fn look_up(
+        &mut self,
+        world: &World,
+        new: &NewTask,
+        together: &BTreeSet<TaskId>,
+        problems: &mut Problems,
+    ) -> Result<(), SystemError> {
+        for need in &new.needs {
+            let row = find(world, need).await?;
+            match row.as_ref().map(|row| (came_to(row), row.queue)) {
+                Some((Some(state), _)) => drop(self.ended.insert(need.clone(), state)),
+                Some((None, Some(_))) => {}
+                Some((None, None)) => {
+                    let rule = format!("needs {need}, which runs outside of the queue; wait until that has ended");
+                    problems.push(new.task.as_str(), rule);
+                }
+                None if together.contains(need) => {}
+                None => problems.push(new.task.as_str(), format!("needs {need}, which does not exist")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn add(&mut self, world: &World, new: NewTask, row: Option<TaskRow>) -> Result<(), SystemError> {
+        let entry = Entry {
+            task: new.task.clone(),
+            run: row.as_ref().map_or(1, |row| row.run),
+            role: new.spec.role.clone(),
+            story: new.spec.story_id().map(Into::into),
+            plan: new.spec.plan_id().map(Into::into),
+            priority: new.priority,
+            enqueued_at: row.as_ref().map_or_else(|| world.ports.clock.now(), |row| row.accepted_at),
+            not_before: None::<Timestamp>,
+            needs: new.needs.iter().filter(|need| !self.has_completed(need)).cloned().collect(),
+            on_failure: new.on_failure,
+            hold: story::hold(world, &new).await?,
+            parked: new.parked.is_some(),
+        };
+        match row {
+            Some(row) => self.amended.push((new, entry, row)),
+            None => self.new.push((new, entry)),
+        }
+        Ok(())
+    }
+
+    fn has_completed(&self, need: &TaskId) -> bool {
+        self.ended.get(need) == Some(&QueueState::Completed)
     }
 }
 
@@ -170,29 +206,54 @@ async fn check_room(world: &World, more: usize) -> Result<(), SystemError> {
     Err(SystemError::Busy { what, retry_after: world.settings.queue.retry_min })
 }
 
-fn batch(world: &World, new: &[(NewTask, Entry)]) -> Batch {
-    let at = world.ports.clock.now();
-    let append = |(new, entry): &(NewTask, Entry)| {
-        let correlation = Some(Arc::from(new.task.as_str()));
-        let (spec, accepted) = (Arc::new(new.spec.clone()), world.ports.ids.event_id());
+/// All in one batch, and `more` with them.
+pub(super) async fn write(world: &World, prepared: &Prepared, more: Vec<Append>) -> Result<(), JournalError> {
+    let mut appends = more;
+    for (new, entry) in &prepared.new {
+        let spec = Arc::new(new.spec.clone());
         let (task, content_hash) = (new.task.clone(), spec.content_hash().into());
-        let first = Event::TaskAccepted { task, content_hash, keyed: true, spec };
-        let second = Event::TaskQueued(Arc::new(entry.clone()));
-        let id = world.ports.ids.event_id();
-        let events = vec![
-            NewEvent { id: accepted, at, correlation: correlation.clone(), causation: None, event: first },
-            NewEvent { id, at, correlation, causation: Some(accepted), event: second },
-        ];
-        Append { stream: StreamId::task(&new.task), expected_version: 0, events }
-    };
-    Batch { appends: new.iter().map(append).collect() }
+        let accepted = Event::TaskAccepted { task, content_hash, keyed: true, spec };
+        appends.push(append(world, &new.task, 0, beginning(accepted, new, entry)));
+    }
+    for (new, entry, row) in &prepared.amended {
+        let spec = Arc::new(new.spec.clone());
+        let amended = Event::TaskAmended { content_hash: spec.content_hash().into(), spec };
+        appends.push(append(world, &new.task, row.version, beginning(amended, new, entry)));
+    }
+    world.ports.journal.commit(Batch { appends }).await.map(drop)
 }
 
-/// Tells the queue what the journal has. A need that ended in between is looked up again; what cannot be told now is told
-/// at the next start.
-async fn tell_queue(world: &Arc<World>, entries: Vec<Entry>, mut ended: BTreeMap<TaskId, QueueState>) {
+fn beginning(first: Event, new: &NewTask, entry: &Entry) -> Vec<Event> {
+    let mut events = vec![first, Event::TaskQueued(Arc::new(entry.clone()))];
+    events.extend(new.parked.clone().map(|reason| Event::TaskParked { run: entry.run, reason }));
+    events
+}
+
+/// Tells the queue what the journal has.
+pub(super) async fn tell_queue(world: &Arc<World>, prepared: Prepared) -> Vec<Enqueued> {
+    let Prepared { all, new, amended, mut ended } = prepared;
+    tell(world, News::Enqueued(new.into_iter().map(|(_, entry)| entry).collect()), &mut ended).await;
+    for (_, entry, _) in amended {
+        tell(world, News::Amended(entry), &mut ended).await;
+    }
+    world.registry.tell_dispatcher(Message::Wake);
+    all
+}
+
+enum News {
+    Enqueued(Vec<Entry>),
+    Amended(Entry),
+}
+
+/// A need that ended in between is looked up again; what cannot be told now is told at the next start.
+async fn tell(world: &World, news: News, ended: &mut BTreeMap<TaskId, QueueState>) {
+    let queue = &world.ports.queue;
     for _ in 0..MOST_TRIES {
-        match world.ports.queue.enqueue(entries.clone(), ended.clone()).await {
+        let told = match &news {
+            News::Enqueued(entries) => queue.enqueue(entries.clone(), ended.clone()).await,
+            News::Amended(entry) => queue.amend(entry.clone(), ended.clone()).await,
+        };
+        match told {
             Ok(consequences) => return settle::record(world, consequences).await,
             Err(QueueError::UnknownNeeds(needs)) => {
                 for need in needs {
@@ -201,10 +262,9 @@ async fn tell_queue(world: &Arc<World>, entries: Vec<Entry>, mut ended: BTreeMap
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the queue could not be told of new tasks; it is filled again later");
-                break;
+                tracing::warn!(%error, "the queue could not be told of a task; it is filled again at the next start");
+                return;
             }
         }
     }
-    world.registry.tell_dispatcher(Message::Wake);
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::begin::Begun;
-use super::enqueue::came_to;
-use super::settle;
+use super::pause::{self, Pauses};
+use super::stream::{came_to, find};
+use super::{settle, story};
 use crate::domain::id::TaskId;
 use crate::domain::queue::{Entry, QueueState, Standing};
 use crate::error::SystemError;
@@ -15,11 +16,23 @@ use crate::world::World;
 /// Rows compared at once.
 const PAGE: usize = 1_024;
 
+/// What a start found.
+pub(super) struct Filled {
+    pub(super) begun: Vec<Begun>,
+    pub(super) pauses: Pauses,
+    /// Of their stream.
+    pub(super) version: u64,
+}
+
 /// Fills the queue and answers the runs that are at work. Safe to be done again at any time.
-pub(super) async fn fill(world: &Arc<World>) -> Result<Vec<Begun>, SystemError> {
+pub(super) async fn fill(world: &Arc<World>) -> Result<Filled, SystemError> {
+    let (pauses, version) = pause::read(&*world.ports.journal).await?;
     let standings = world.ports.journal.recovery().await?.queued;
     let ended = ended_needs(world, &standings).await?;
-    let entries: Vec<Entry> = standings.iter().map(|standing| Entry::clone(&standing.entry)).collect();
+    // What was claimed and has not begun is claimed anew; what has begun is taken up below.
+    world.ports.queue.take_back(&world.settings.queue.holder).await?;
+    let mut entries: Vec<Entry> = standings.iter().map(Standing::to_entry).collect();
+    story::let_go(world, &mut entries).await?;
     let changed = world.ports.queue.enqueue(entries, ended).await?;
     let mut begun = Vec::new();
     for standing in standings.iter().filter(|standing| standing.state == QueueState::InProgress) {
@@ -27,7 +40,7 @@ pub(super) async fn fill(world: &Arc<World>) -> Result<Vec<Begun>, SystemError> 
     }
     settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
     settle::record(world, differences(world, &standings).await?).await;
-    Ok(begun)
+    Ok(Filled { begun, pauses, version })
 }
 
 /// How those ended that are needed and not in the queue any more.
@@ -36,11 +49,7 @@ async fn ended_needs(world: &World, standings: &[Standing]) -> Result<BTreeMap<T
     let needs: BTreeSet<&TaskId> = standings.iter().flat_map(|standing| &standing.entry.needs).collect();
     let mut ended = BTreeMap::new();
     for need in needs.difference(&known) {
-        let journal = &world.ports.journal;
-        let row = match journal.task(need).await? {
-            Some(row) => Some(row),
-            None => journal.tombstone(need).await?,
-        };
+        let row = find(world, need).await?;
         // Whose tombstone is gone as well ended long ago; whoever waited for it would have been told.
         let state = row.as_ref().map_or(Some(QueueState::Completed), came_to);
         ended.extend(state.map(|state| ((*need).clone(), state)));

@@ -13,13 +13,21 @@
 //! stands in the journal and the queue, so that it may die at any moment.
 
 mod actor;
+mod approve;
 mod begin;
 mod enqueue;
 mod fill;
 mod message;
+mod pause;
 mod settle;
 mod state;
+mod story;
+mod stream;
+mod waiting;
 
 pub(crate) use self::actor::{Arguments, Dispatcher};
+pub use self::approve::{Approved, NewPlan};
 pub use self::enqueue::{Enqueued, NewTask};
 pub(crate) use self::message::Message;
+pub use self::pause::Pauses;
+pub(crate) use self::stream::{Told, told};

@@ -1,31 +1,65 @@
 //! What the end of a run means: for the task, and for those that wait for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::Begun;
-use crate::domain::event::{Event, NewEvent};
-use crate::domain::id::{StreamId, TaskId, Timestamp};
+use super::stream::{MOST_TRIES, told, write};
+use crate::domain::event::Event;
+use crate::domain::id::{TaskId, Timestamp};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
 use crate::ports::queue::{Consequence, Lease, QueueError, Report, Request};
-use crate::ports::{Batch, JournalError, TaskRow, TaskStatus, commit_patiently, whole_stream};
-use crate::running::Ending;
+use crate::ports::{JournalError, TaskRow, TaskStatus};
+use crate::running::Running;
 use crate::world::World;
 
-/// How often somebody else may write the same task first.
-const MOST_TRIES: usize = 8;
 /// A retry waits twice as long as the one before, up to so many times.
 const MOST_DOUBLINGS: u32 = 16;
 
 /// Waits for the end of a run, and sees to what follows. The run's own final event is in the journal by then.
 pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) {
-    let ending = running.ended().await;
-    let told = match what_follows(world, &lease, &ending) {
+    let follow = match running.ended().await {
+        Ok(_) => Follow::Report(Report::Completed),
+        Err(error) => after_error(world, &lease, &error),
+    };
+    carry_out(world, &lease, follow).await;
+}
+
+/// A run that came past the queue: the queue is told of it, and then of its end.
+pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Running>) {
+    let (task, run) = (entry.task.clone(), entry.run);
+    let queue = &world.ports.queue;
+    let adopted = match queue.enqueue(vec![entry], BTreeMap::new()).await {
+        Ok(consequences) => {
+            record(world, consequences).await;
+            queue.adopt(&task, run, &world.settings.queue.holder).await
+        }
+        Err(error) => Err(error),
+    };
+    match adopted {
+        Ok(lease) => watch(world, Begun { running, lease }).await,
+        Err(error) => tracing::warn!(%task, %error, "the queue does not know of a run; the next start tells it"),
+    }
+}
+
+/// A run that ended while nobody watched it.
+pub(super) async fn see_to(world: &World, lease: &Lease, row: &TaskRow) {
+    let follow = match row.status {
+        TaskStatus::Completed => Follow::Report(Report::Completed),
+        _ => after_error(world, lease, &row.ended_without()),
+    };
+    carry_out(world, lease, follow).await;
+}
+
+async fn carry_out(world: &World, lease: &Lease, follow: Follow) {
+    let told = match follow {
         Follow::Nothing => return,
-        Follow::Report(report) => world.ports.queue.report(&lease, report).await,
+        Follow::Report(report) => world.ports.queue.report(lease, report).await,
         Follow::Cancel => world.ports.queue.request(&lease.task, Request::Cancel).await,
-        Follow::Retry(not_before) => retry(world, &lease, not_before).await,
+        Follow::Retry(not_before) => next_run(world, lease, Next::At(not_before)).await,
+        Follow::Park(reason) => next_run(world, lease, Next::Parked(reason)).await,
     };
     match told {
         Ok(consequences) => record(world, consequences).await,
@@ -39,20 +73,30 @@ enum Follow {
     Report(Report),
     Cancel,
     Retry(Timestamp),
+    Park(Arc<str>),
 }
 
-fn what_follows(world: &World, lease: &Lease, ending: &Ending) -> Follow {
+/// When a failed task's next run may begin.
+enum Next {
+    At(Timestamp),
+    /// Not before somebody releases it.
+    Parked(Arc<str>),
+}
+
+fn after_error(world: &World, lease: &Lease, error: &SystemError) -> Follow {
     let settings = &world.settings.queue;
-    match ending {
-        Ok(_) => Follow::Report(Report::Completed),
-        Err(SystemError::Unavailable(_)) => Follow::Nothing,
-        Err(SystemError::Cancelled { .. }) => Follow::Cancel,
-        Err(SystemError::Failed { class, .. }) if class.may_heal() && lease.run <= settings.retries => {
+    match error {
+        SystemError::Unavailable(_) => Follow::Nothing,
+        SystemError::Cancelled { .. } => Follow::Cancel,
+        SystemError::Failed { class, .. } if class.may_heal() && lease.run <= settings.retries => {
             let doublings = lease.run.saturating_sub(1).min(MOST_DOUBLINGS);
             let pause = settings.retry_min.saturating_mul(1 << doublings).min(settings.retry_max);
             Follow::Retry(later(world.ports.clock.now(), pause))
         }
-        Err(_) => Follow::Report(Report::Failed),
+        SystemError::Failed { class, message } if class.may_heal() => {
+            Follow::Park(format!("it failed {} times, last: {message}", lease.run).into())
+        }
+        _ => Follow::Report(Report::Failed),
     }
 }
 
@@ -61,7 +105,7 @@ fn later(now: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// The next run stands in the journal before the queue hears of it.
-async fn retry(world: &World, lease: &Lease, not_before: Timestamp) -> Result<Vec<Consequence>, QueueError> {
+async fn next_run(world: &World, lease: &Lease, next: Next) -> Result<Vec<Consequence>, QueueError> {
     let unavailable = |error: JournalError| QueueError::Unavailable {
         why: error.to_string().into(),
         retry_after: world.settings.queue.retry_min,
@@ -71,23 +115,22 @@ async fn retry(world: &World, lease: &Lease, not_before: Timestamp) -> Result<Ve
         // A client was faster: the next run is its own.
         return world.ports.queue.request(&lease.task, Request::Cancel).await;
     };
-    let Some(entry) = last_entry(world, &lease.task).await.map_err(unavailable)? else {
+    let Some(entry) = told(&*world.ports.journal, &lease.task).await.map_err(unavailable)?.entry else {
         return Err(QueueError::Unknown { task: lease.task.clone() });
     };
     let run = lease.run + 1;
-    let entry = Entry { run, not_before: Some(not_before), needs: Vec::new(), hold: None, ..entry };
-    let events = vec![Event::TaskRetried { run }, Event::TaskQueued(Arc::new(entry))];
+    let not_before = if let Next::At(not_before) = next { Some(not_before) } else { None };
+    let entry = Entry { run, not_before, needs: Vec::new(), hold: None, ..Entry::clone(&entry) };
+    let mut events = vec![Event::TaskRetried { run }, Event::TaskQueued(Arc::new(entry))];
+    let report = match next {
+        Next::At(not_before) => Report::Retry { not_before },
+        Next::Parked(reason) => {
+            events.push(Event::TaskParked { run, reason });
+            Report::Parked
+        }
+    };
     write(world, &row, events).await.map_err(unavailable)?;
-    world.ports.queue.report(lease, Report::Retry { not_before }).await
-}
-
-/// As it was put into the queue last.
-async fn last_entry(world: &World, task: &TaskId) -> Result<Option<Entry>, JournalError> {
-    let events = whole_stream(&*world.ports.journal, &StreamId::task(task)).await?;
-    Ok(events.into_iter().rev().find_map(|recorded| match recorded.event.event {
-        Event::TaskQueued(entry) => Some(Entry::clone(&entry)),
-        _ => None,
-    }))
+    world.ports.queue.report(lease, report).await
 }
 
 /// Writes what a change of the queue did to other tasks. Standing follows from the needs, so that one that is not written
@@ -104,7 +147,8 @@ pub(super) async fn record(world: &World, consequences: Vec<Consequence>) {
 async fn record_one(world: &World, consequence: &Consequence) -> Result<(), JournalError> {
     for _ in 0..MOST_TRIES {
         let Some(row) = world.ports.journal.task(&consequence.task).await? else { return Ok(()) };
-        if row.status != TaskStatus::Open || row.run != consequence.run {
+        // Somebody has claimed, parked or ended it since: then this is no news any more.
+        if !row.queue.is_some_and(QueueState::waits) || row.run != consequence.run {
             return Ok(());
         }
         match write(world, &row, vec![event(consequence)]).await {
@@ -120,20 +164,6 @@ fn event(Consequence { run, state, cause, .. }: &Consequence) -> Event {
     match state {
         QueueState::Skipped => Event::TaskSkipped { run, cause },
         QueueState::Blocked => Event::TaskBlocked { run, cause },
-        _ => Event::TaskReleased { run, cause: Some(cause) },
+        _ => Event::TaskReleased { run, cause },
     }
-}
-
-async fn write(world: &World, row: &TaskRow, events: Vec<Event>) -> Result<(), JournalError> {
-    let at = world.ports.clock.now();
-    let stamp = |event| NewEvent {
-        id: world.ports.ids.event_id(),
-        at,
-        correlation: Some(row.task.as_str().into()),
-        causation: None,
-        event,
-    };
-    let events = events.into_iter().map(stamp).collect();
-    let batch = Batch::one(StreamId::task(&row.task), row.version, events);
-    commit_patiently(&*world.ports.journal, batch).await.map(drop)
 }

@@ -1,15 +1,17 @@
 //! Decides when to look at the queue, and how many of each role may begin. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::pause::Pauses;
 use crate::domain::id::Role;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     /// Runs from the queue that are at work.
     at_work: BTreeMap<Role, usize>,
-    all_paused: bool,
-    paused: BTreeSet<Role>,
+    pauses: Pauses,
+    /// Of their stream: what comes late says nothing new.
+    pauses_version: u64,
     round: Round,
 }
 
@@ -34,10 +36,8 @@ pub(crate) enum Input {
         role: Role,
     },
     Paused {
-        role: Option<Role>,
-    },
-    Resumed {
-        role: Option<Role>,
+        pauses: Pauses,
+        version: u64,
     },
 }
 
@@ -63,18 +63,8 @@ impl State {
                 }
             }
             Input::RunSettled { role } => self.remove(&role),
-            Input::Paused { role } => {
-                match role {
-                    Some(role) => drop(self.paused.insert(role)),
-                    None => self.all_paused = true,
-                }
-                return None;
-            }
-            Input::Resumed { role: Some(role) } => drop(self.paused.remove(&role)),
-            Input::Resumed { role: None } => {
-                self.all_paused = false;
-                self.paused.clear();
-            }
+            Input::Paused { version, .. } if version < self.pauses_version => return None,
+            Input::Paused { pauses, version } => (self.pauses, self.pauses_version) = (pauses, version),
         }
         self.begin_round(ready, per_role)
     }
@@ -86,7 +76,7 @@ impl State {
         }
         let rooms: Rooms = ready
             .iter()
-            .filter(|role| !self.all_paused && !self.paused.contains(*role))
+            .filter(|role| !self.pauses.has(role))
             .map(|role| (role.clone(), per_role.saturating_sub(self.at_work.get(role).copied().unwrap_or(0))))
             .filter(|(_, room)| *room > 0)
             .collect();
@@ -119,6 +109,10 @@ mod tests {
         Role::parse("role", name).unwrap()
     }
 
+    fn paused(all: bool, roles: &[&str], version: u64) -> Input {
+        Input::Paused { pauses: Pauses { all, roles: roles.iter().map(|name| role(name)).collect() }, version }
+    }
+
     fn rooms(rooms: &[(&str, usize)]) -> Option<Rooms> {
         Some(rooms.iter().map(|(name, room)| (role(name), *room)).collect())
     }
@@ -127,12 +121,12 @@ mod tests {
     fn a_round_is_for_what_is_not_at_work_and_not_paused() {
         let ready = [role("DEV"), role("QA")];
         let mut state = State::filling();
-        assert_eq!(state.apply(Input::Paused { role: Some(role("QA")) }, &ready, 3), None);
+        assert_eq!(state.apply(paused(false, &["QA"], 1), &ready, 3), None);
         let filled = Input::RoundOver { begun: vec![role("DEV"), role("DEV")] };
         assert_eq!(state.apply(filled, &ready, 3), rooms(&[("DEV", 1)]));
         assert_eq!(state.apply(Input::RoundOver { begun: vec![role("DEV")] }, &ready, 3), None);
         assert_eq!(state.apply(Input::Woken, &ready, 3), None, "DEV is full, QA is paused");
-        assert_eq!(state.apply(Input::Resumed { role: None }, &ready, 3), rooms(&[("QA", 3)]));
+        assert_eq!(state.apply(paused(false, &[], 2), &ready, 3), rooms(&[("QA", 3)]));
     }
 
     #[test]
@@ -151,9 +145,9 @@ mod tests {
     fn while_all_is_paused_nothing_begins() {
         let ready = [role("DEV")];
         let mut state = State::default();
-        state.apply(Input::Paused { role: None }, &ready, 2);
+        state.apply(paused(true, &[], 1), &ready, 2);
         assert_eq!(state.apply(Input::Woken, &ready, 2), None);
-        assert_eq!(state.apply(Input::Resumed { role: Some(role("DEV")) }, &ready, 2), None);
-        assert_eq!(state.apply(Input::Resumed { role: None }, &ready, 2), rooms(&[("DEV", 2)]));
+        assert_eq!(state.apply(paused(false, &[], 0), &ready, 2), None, "that was before");
+        assert_eq!(state.apply(paused(false, &[], 2), &ready, 2), rooms(&[("DEV", 2)]));
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Class, Failure, millis};
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
+use super::plan::Approval;
 use super::queue::Entry;
 use super::task::TaskSpec;
 use super::verdict::{MissingSeat, Scored, Verdict};
@@ -108,22 +109,21 @@ events! {
         keyed: bool,
         spec: Arc<TaskSpec>,
     }
-    /// `task/<id>`: it waits in the queue. Stands behind the acceptance, and behind each retry of a queued task.
+    /// `task/<id>`: it waits in the queue. Stands behind the acceptance, behind each retry, and wherever the entry changed:
+    /// it was released, its phase has come, its plan was approved anew.
     TaskQueued(Arc<Entry>)
     /// `task/<id>`: taken from the queue; the same batch begins its deliberation.
     TaskClaimed { run: u32 }
-    /// `task/<id>`: what it waited for is there; without a cause, somebody released it or its phase has come.
-    TaskReleased {
-        run: u32,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        cause: Option<TaskId>,
-    }
+    /// `task/<id>`: what it waited for is there, or is tried again.
+    TaskReleased { run: u32, cause: TaskId }
     /// `task/<id>`: one that it needs did not complete.
     TaskBlocked { run: u32, cause: TaskId }
     /// `task/<id>`: left alone until somebody releases it.
     TaskParked { run: u32, reason: Arc<str> }
     /// `task/<id>`, final: it never ran, because one that it needs did not complete.
     TaskSkipped { run: u32, cause: TaskId }
+    /// `task/<id>`: its plan was approved anew before it began, and wants something else of it.
+    TaskAmended { content_hash: Arc<str>, spec: Arc<TaskSpec> }
     /// `task/<id>`: run 2 and later.
     TaskRetried { run: u32 }
     /// `task/<id>`, final.
@@ -173,6 +173,24 @@ events! {
     RoleParked { reason: Arc<str> }
     /// `council/<ROLE>`.
     RoleResumed {}
+    /// `plan/<id>`: its tasks are in the queue, by the same batch.
+    PlanApproved(Arc<Approval>)
+    /// `story/<id>`: tasks that wait for this phase wait for it no longer.
+    StoryMoved {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Arc<str>>,
+        to: Arc<str>,
+    }
+    /// `dispatch`: nothing of this role begins, or nothing at all.
+    DispatchPaused {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+    }
+    /// `dispatch`: a pause is over; without a role, all are.
+    DispatchResumed {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        role: Option<Role>,
+    }
     /// `prompts/<hash>`: the templates as they were, so that a resume renders what the start would have.
     PromptsAdopted { hash: Arc<str>, sources: Vec<(Arc<str>, Arc<str>)> }
 }
@@ -208,7 +226,8 @@ impl Event {
                 let reasoning = answer.reasoning.as_ref().map_or(0, |text| text.len());
                 answer.text.len() + reasoning + draft.as_ref().map_or(0, Draft::room)
             }
-            Self::TaskAccepted { spec, .. } => spec.description.len(),
+            Self::TaskAccepted { spec, .. } | Self::TaskAmended { spec, .. } => spec.description.len(),
+            Self::PlanApproved(approval) => approval.source.len() + approval.tasks.len() * 64,
             Self::DeliberationStarted(plan) => {
                 plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>()
             }

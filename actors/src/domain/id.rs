@@ -143,6 +143,22 @@ impl StreamId {
         Self(format!("prompts/{hash}").into())
     }
 
+    #[must_use]
+    pub fn plan(plan: &str) -> Self {
+        Self(format!("plan/{plan}").into())
+    }
+
+    #[must_use]
+    pub fn story(story: &str) -> Self {
+        Self(format!("story/{story}").into())
+    }
+
+    /// What is paused.
+    #[must_use]
+    pub fn dispatch() -> Self {
+        Self("dispatch".into())
+    }
+
     /// A name that was stored or typed; any text names a stream, known or not.
     #[must_use]
     pub fn named(text: &str) -> Self {

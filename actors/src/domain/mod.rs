@@ -6,6 +6,7 @@ pub mod check;
 pub mod council;
 pub mod event;
 pub mod id;
+pub mod plan;
 pub mod problem;
 pub mod queue;
 pub mod task;

@@ -202,6 +202,9 @@ pub struct Entry {
     /// The phase that its story has to reach first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Arc<str>>,
+    /// It waits until somebody releases it. In the journal an event of its own says so, and why.
+    #[serde(skip)]
+    pub parked: bool,
 }
 
 /// A task of the queue as the events of its stream tell, for whoever keeps them: a store, or a start.
@@ -212,15 +215,26 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// `None` = it is not in the queue: it never was, or its run is over.
+    /// `None` = it is not in the queue: it never was, or its run is over for good.
     #[must_use]
     pub fn fold(before: Option<Self>, event: &Event) -> Option<Self> {
         match (event, QueueState::after(event)) {
             (Event::TaskQueued(entry), Some(state)) => Some(Self { entry: entry.clone(), state }),
             (_, Some(state)) => before.map(|standing| Self { state, ..standing }),
+            // It may be tried again; whoever sees to that has not done so yet.
+            (Event::TaskFailed(failure), None) if failure.class.may_heal() => {
+                before.map(|standing| Self { state: QueueState::Failed, ..standing })
+            }
+            (Event::TaskRetried { .. }, None) => None,
             (event, None) if event.is_final() => None,
             (_, None) => before,
         }
+    }
+
+    /// The entry by which a queue that knows nothing of it puts it where it stands.
+    #[must_use]
+    pub fn to_entry(&self) -> Entry {
+        Entry { parked: self.state == QueueState::Parked, ..Entry::clone(&self.entry) }
     }
 }
 

@@ -105,6 +105,12 @@ impl TaskSpec {
         hex(&hasher.finalize())
     }
 
+    /// The plan that it is a part of, when its client said so.
+    #[must_use]
+    pub fn plan_id(&self) -> Option<&str> {
+        self.metadata.get("plan_id").map(String::as_str)
+    }
+
     /// Where the task comes from, when its client said so.
     #[must_use]
     pub fn story_id(&self) -> Option<&str> {

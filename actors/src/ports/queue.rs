@@ -48,7 +48,7 @@ pub enum Report {
     Retry { not_before: Timestamp },
     /// QUEUED again as it was: it was claimed in vain.
     Released,
-    /// PARKED until somebody releases it.
+    /// PARKED under the next run until somebody releases it.
     Parked,
     /// DISPATCHED: still held, and its winner is being carried out.
     Dispatched,
@@ -133,18 +133,24 @@ pub type Counts = BTreeMap<(Role, QueueState), usize>;
 #[async_trait]
 pub trait TaskQueue: Send + Sync + 'static {
     /// Takes all or none. `ended`: needed tasks that are over and that the queue may have forgotten. A run that is there
-    /// already is left as it is; a later run takes the place of one that is over.
+    /// already is left as it is; a later run takes the place of an earlier one, whatever became of that.
     async fn enqueue(
         &self,
         entries: Vec<Entry>,
         ended: BTreeMap<TaskId, QueueState>,
     ) -> Result<Vec<Consequence>, QueueError>;
 
+    /// Puts a run as it is wanted by now into the place of what waits or is PARKED.
+    async fn amend(&self, entry: Entry, ended: BTreeMap<TaskId, QueueState>) -> Result<Vec<Consequence>, QueueError>;
+
     /// The most urgent tasks of a role, story by story in turn.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>, QueueError>;
 
     /// A new lease on a task that its holder works on since before it started anew. A task that has moved on is refused.
     async fn adopt(&self, task: &TaskId, run: u32, holder: &Arc<str>) -> Result<Lease, QueueError>;
+
+    /// Gives back all leases of a holder that starts anew; the tasks.
+    async fn take_back(&self, holder: &str) -> Result<Vec<TaskId>, QueueError>;
 
     /// Keeps leases, and says which are lost. A queue of one process has none to lose.
     async fn heartbeat(&self, leases: &[Lease]) -> Result<Vec<Lease>, QueueError>;
@@ -161,6 +167,6 @@ pub trait TaskQueue: Send + Sync + 'static {
 
     async fn counts(&self) -> Result<Counts, QueueError>;
 
-    /// When the next task that waits for its time can be claimed.
+    /// When the next task that waits for its time can be claimed; never a time that has come.
     async fn next_due(&self) -> Result<Option<Timestamp>, QueueError>;
 }

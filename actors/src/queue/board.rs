@@ -80,6 +80,7 @@ impl Board {
         self.check(&new, ended)?;
         let tasks: Vec<TaskId> = new.iter().map(|entry| entry.task.clone()).collect();
         for entry in new {
+            self.clear(&entry.task);
             self.put(entry, ended);
         }
         let mut changed = Vec::new();
@@ -91,6 +92,33 @@ impl Board {
         Ok(changed)
     }
 
+    /// Puts what is wanted by now into the place of what waits.
+    pub fn amend(&mut self, entry: Entry, ended: &BTreeMap<TaskId, QueueState>) -> Changed {
+        let task = entry.task.clone();
+        let Some(slot) = self.slots.get(&task) else { return Err(QueueError::Unknown { task }) };
+        let state = slot.state;
+        if slot.run != entry.run || !(state.waits() || state == QueueState::Parked) {
+            return Err(QueueError::WrongState { task, state });
+        }
+        self.check(std::slice::from_ref(&entry), ended)?;
+        self.clear(&task);
+        self.put(entry, ended);
+        let mut changed = Vec::new();
+        self.settle(&task, &task, &mut changed);
+        Ok(changed)
+    }
+
+    /// Makes room for what takes a task's place.
+    fn clear(&mut self, task: &TaskId) {
+        self.let_go(task);
+        self.take_down(task);
+        let is_open = self.slots.get(task).is_some_and(|slot| !slot.state.is_over());
+        if is_open {
+            self.turn(task, QueueState::Blocked);
+            self.open -= 1;
+        }
+    }
+
     /// Whether this run is there, or a later one.
     fn has(&self, entry: &Entry) -> bool {
         self.slots.get(&entry.task).is_some_and(|slot| slot.run >= entry.run)
@@ -99,11 +127,6 @@ impl Board {
     fn check(&self, new: &[Entry], ended: &BTreeMap<TaskId, QueueState>) -> Result<(), QueueError> {
         if self.open + new.len() > self.limits.most {
             return Err(QueueError::Full { most: self.limits.most });
-        }
-        for entry in new {
-            if let Some(slot) = self.slots.get(&entry.task).filter(|slot| !slot.state.is_over()) {
-                return Err(QueueError::WrongState { task: entry.task.clone(), state: slot.state });
-            }
         }
         let together: BTreeMap<&TaskId, &Entry> = new.iter().map(|entry| (&entry.task, entry)).collect();
         let known =
@@ -129,11 +152,14 @@ impl Board {
         }
         self.arrivals += 1;
         self.open += 1;
-        let home = self.home(&entry);
+        let (home, parked) = (self.home(&entry), entry.parked);
         self.count(&home.role, QueueState::Blocked, 1);
         let before = self.slots.insert(task.clone(), Slot::new(entry, home, needs, self.arrivals));
         if let Some(before) = before {
             self.part_with(&task, before);
+        }
+        if parked {
+            self.turn(&task, QueueState::Parked);
         }
     }
 
@@ -229,7 +255,7 @@ impl Board {
         match report {
             Report::Completed => self.end(task, QueueState::Completed, &mut changed),
             Report::Failed => self.end(task, QueueState::Failed, &mut changed),
-            Report::Parked => self.turn(task, QueueState::Parked),
+            Report::Parked => self.park_next_run(task),
             Report::Retry { not_before } => self.again(task, 1, Some(*not_before), &mut changed),
             Report::Released | Report::Dispatched => self.again(task, 0, None, &mut changed),
         }
@@ -279,6 +305,13 @@ impl Board {
         self.turn(task, QueueState::Blocked);
         self.settle(task, task, changed);
         self.spread(task, changed);
+    }
+
+    fn park_next_run(&mut self, task: &TaskId) {
+        if let Some(slot) = self.slots.get_mut(task) {
+            slot.run += 1;
+        }
+        self.turn(task, QueueState::Parked);
     }
 
     /// A story has reached a phase.

@@ -32,6 +32,7 @@ fn entry(name: &str, at: u64) -> Entry {
         needs: Vec::new(),
         on_failure: OnDependencyFailure::Block,
         hold: None,
+        parked: false,
     }
 }
 
@@ -185,12 +186,52 @@ fn all_are_taken_or_none() {
     assert_eq!(error, QueueError::UnknownNeeds(vec![id("a"), id("b"), id("c")]));
     let many = (0..1_000).map(|number| entry(&number.to_string(), 1)).collect();
     assert_eq!(board.enqueue(many, &BTreeMap::new()), Err(QueueError::Full { most: 1_000 }));
-    let running = claim(&mut board, 1);
-    let error = board.enqueue(vec![entry("a", 1), Entry { run: 2, ..entry("old", 1) }], &BTreeMap::new()).unwrap_err();
-    assert_eq!(error, QueueError::WrongState { task: id("old"), state: QueueState::InProgress });
-    assert_eq!(state(&board, "a"), None);
-    board.report(&running[0].lease, &Report::Completed).unwrap();
-    assert!(board.counts().is_empty());
+    assert_eq!((state(&board, "a"), state(&board, "old")), (None, Some(QueueState::Queued)));
+}
+
+#[test]
+fn a_later_run_takes_the_place_of_an_earlier_one_and_its_lease() {
+    let mut board = board(vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block)]);
+    let first = claim(&mut board, 1);
+    board.enqueue(vec![Entry { run: 2, ..entry("a", 1) }], &BTreeMap::new()).unwrap();
+    assert!(board.report(&first[0].lease, &Report::Completed).is_err());
+    let second = claim(&mut board, 9);
+    assert_eq!((names(&second), second[0].lease.run), (vec!["a"], 2));
+    board.report(&second[0].lease, &Report::Completed).unwrap();
+    assert_eq!(names(&claim(&mut board, 9)), ["b"]);
+    assert_eq!(board.counts().values().sum::<usize>(), 1);
+}
+
+#[test]
+fn what_waits_can_be_wanted_otherwise() {
+    let mut board = board(vec![entry("a", 1), entry("b", 2), needing("c", &["b"], OnDependencyFailure::Block)]);
+    let amended = Entry { priority: Priority::CRITICAL, ..entry("b", 2) };
+    board.amend(amended, &BTreeMap::new()).unwrap();
+    board.amend(needing("a", &["c"], OnDependencyFailure::Block), &BTreeMap::new()).unwrap();
+    let parked = Entry { parked: true, ..needing("c", &["b"], OnDependencyFailure::Block) };
+    board.amend(parked, &BTreeMap::new()).unwrap();
+    let claimed = claim(&mut board, 9);
+    assert_eq!(names(&claimed), ["b"]);
+    let error = board.amend(entry("b", 2), &BTreeMap::new()).unwrap_err();
+    assert_eq!(error, QueueError::WrongState { task: id("b"), state: QueueState::InProgress });
+    assert_eq!(board.amend(entry("d", 2), &BTreeMap::new()), Err(QueueError::Unknown { task: id("d") }));
+    board.report(&claimed[0].lease, &Report::Completed).unwrap();
+    assert_eq!(state(&board, "c"), Some(QueueState::Parked));
+    board.request(&id("c"), &Request::Release).unwrap();
+    let claimed = claim(&mut board, 9);
+    board.report(&claimed[0].lease, &Report::Completed).unwrap();
+    assert_eq!(names(&claim(&mut board, 9)), ["a"]);
+    assert_eq!(board.counts().values().sum::<usize>(), 1);
+}
+
+#[test]
+fn what_keeps_failing_is_parked_under_its_next_run() {
+    let mut board = board(vec![entry("a", 1)]);
+    let claimed = claim(&mut board, 1);
+    board.report(&claimed[0].lease, &Report::Parked).unwrap();
+    assert!(claim(&mut board, 1).is_empty());
+    board.request(&id("a"), &Request::Release).unwrap();
+    assert_eq!(claim(&mut board, 1)[0].lease.run, 2);
 }
 
 #[test]

@@ -41,12 +41,20 @@ impl TaskQueue for MemoryQueue {
         self.board().enqueue(entries, &ended)
     }
 
+    async fn amend(&self, entry: Entry, ended: BTreeMap<TaskId, QueueState>) -> Result<Vec<Consequence>, QueueError> {
+        self.board().amend(entry, &ended)
+    }
+
     async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>, QueueError> {
         Ok(self.board().claim(claim, self.clock.now()))
     }
 
     async fn adopt(&self, task: &TaskId, run: u32, holder: &Arc<str>) -> Result<Lease, QueueError> {
         self.board().adopt(task, run, holder, self.clock.now())
+    }
+
+    async fn take_back(&self, holder: &str) -> Result<Vec<TaskId>, QueueError> {
+        Ok(self.board().take_back(holder))
     }
 
     async fn heartbeat(&self, leases: &[Lease]) -> Result<Vec<Lease>, QueueError> {
@@ -74,6 +82,8 @@ impl TaskQueue for MemoryQueue {
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
-        Ok(self.board().next_due())
+        let (mut board, now) = (self.board(), self.clock.now());
+        board.pass(now);
+        Ok(board.next_due())
     }
 }

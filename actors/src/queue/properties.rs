@@ -100,6 +100,7 @@ impl Play {
                 needs,
                 on_failure,
                 hold: None,
+                parked: false,
             });
         }
         let changed = self.board.enqueue(entries, &self.ended.clone()).unwrap();
@@ -269,6 +270,7 @@ fn the_lowest_priority_starts_within_its_bound_under_constant_load() {
         needs: Vec::new(),
         on_failure: OnDependencyFailure::Block,
         hold: None,
+        parked: false,
     };
     board.enqueue(vec![entry(0, "1", 0)], &BTreeMap::new()).unwrap();
     let claim = Claim { role: role(0), most: 1, most_per_story: 1, holder: "me".into() };

@@ -168,6 +168,7 @@ impl Slot {
             needs: self.needs().iter().map(|need| need.task.clone()).collect(),
             on_failure: self.on_failure,
             hold: self.hold().cloned(),
+            parked: self.state == QueueState::Parked,
         }
     }
 

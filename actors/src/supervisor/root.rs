@@ -28,6 +28,9 @@ const POLICY: Policy = Policy {
     longest_wait: Duration::from_secs(1),
 };
 
+/// What the dispatcher stumbles over again and again may go away by itself, and the queue has no other way out.
+const DISPATCHER_REST: Duration = Duration::from_secs(60);
+
 /// Mail of the root.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -54,7 +57,7 @@ pub(crate) struct Live {
     child: Child,
     /// When it died too often it stays away: the score decides meanwhile, and the tree says so.
     architect: Child,
-    /// When it died too often it stays away: nothing is taken from the queue, and the tree says so.
+    /// When it died too often it rests for a while: nothing is taken from the queue, and the tree says so.
     dispatcher: Child,
     _presence: Presence,
 }
@@ -116,9 +119,11 @@ impl Actor for Root {
         }
         if live.dispatcher.is(id) {
             live.world.registry.put_dispatcher(None);
-            if let Verdict::RestartAfter(wait) = live.dispatcher.died(&live.world, &POLICY, &reason) {
-                later(&myself, wait, || Message::RestartDispatcher);
-            }
+            let wait = match live.dispatcher.died(&live.world, &POLICY, &reason) {
+                Verdict::RestartAfter(wait) => wait,
+                Verdict::Meltdown => DISPATCHER_REST,
+            };
+            later(&myself, wait, || Message::RestartDispatcher);
             return Ok(());
         }
         if !live.child.is(id) {

@@ -1,6 +1,7 @@
 //! What must hold of every journal, however it came about: named once, checked everywhere.
 //!
 //! - every admitted task ends in exactly one final event per run;
+//! - a task is claimed only while it waits, and not before what it needs has completed;
 //! - events of one stream are in order, without gaps, and nothing follows an end;
 //! - no verdict without a proposal, and none that ranks who proposed nothing;
 //! - no call has two outcomes;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::event::{Event, Recorded};
 use crate::domain::id::{AgentId, CallId, RunId, Stage, StreamId, TaskId};
+use crate::domain::queue::{OnDependencyFailure, QueueState, Standing};
 
 /// The first thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +40,8 @@ pub struct Ledger {
     versions: BTreeMap<StreamId, u64>,
     /// The last run of each task, and whether it is open.
     tasks: BTreeMap<TaskId, (u32, bool)>,
+    queued: BTreeMap<TaskId, Standing>,
+    completed: BTreeSet<TaskId>,
     runs: BTreeMap<StreamId, Run>,
 }
 
@@ -86,18 +90,51 @@ impl Ledger {
             (Event::TaskAccepted { .. }, None) => (1, true),
             (Event::TaskRetried { run }, Some((last, false))) if *run == last + 1 => (*run, true),
             (Event::TaskFailed(failure), Some((run, true))) if failure.run == run => (run, false),
-            (Event::TaskCancelled { run, .. }, Some((last, true))) if *run == last => (*run, false),
+            (Event::TaskCancelled { run, .. } | Event::TaskSkipped { run, .. }, Some((last, true))) if *run == last => {
+                (*run, false)
+            }
             (Event::TaskCompleted { run, .. }, Some((last, true))) if *run == last => {
                 let stream = StreamId::deliberation(&RunId { task: task.clone(), run: *run });
                 if !self.runs.get(&stream).is_some_and(|run| run.verdict) {
                     return Err("completed without a verdict".to_owned());
                 }
+                self.completed.insert(task.clone());
                 (*run, false)
+            }
+            (Event::TaskQueued(entry), Some((run, true))) if entry.run == run => (run, true),
+            (Event::TaskAmended { .. }, Some((run, true))) if self.waits(&task) => (run, true),
+            (
+                Event::TaskReleased { run, .. } | Event::TaskBlocked { run, .. } | Event::TaskParked { run, .. },
+                Some((last, true)),
+            ) if *run == last && self.waits(&task) => (last, true),
+            (Event::TaskClaimed { run }, Some((last, true))) if *run == last => {
+                self.may_be_claimed(&task)?;
+                (last, true)
             }
             _ => return Err(format!("does not follow {known:?} (last run, whether it is open)")),
         };
+        let standing = Standing::fold(self.queued.remove(&task), event);
+        self.queued.extend(standing.map(|standing| (task.clone(), standing)));
         self.tasks.insert(task, (run, open));
         Ok(())
+    }
+
+    /// Nobody works on it, and it is not over.
+    fn waits(&self, task: &TaskId) -> bool {
+        let state = self.queued.get(task).map(|standing| standing.state);
+        state.is_some_and(|state| state.waits() || state == QueueState::Parked)
+    }
+
+    fn may_be_claimed(&self, task: &TaskId) -> Result<(), String> {
+        let Some(Standing { entry, state }) = self.queued.get(task) else { return Err("was not in the queue".into()) };
+        if !state.waits() || entry.hold.is_some() {
+            return Err(format!("was claimed although it was {state}"));
+        }
+        let needs = entry.needs.iter().filter(|_| entry.on_failure != OnDependencyFailure::Run);
+        match needs.into_iter().find(|need| !self.completed.contains(*need)) {
+            Some(need) => Err(format!("was claimed before {need} had completed")),
+            None => Ok(()),
+        }
     }
 
     fn of_run(&mut self, recorded: &Recorded) -> Result<(), String> {

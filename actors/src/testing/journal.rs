@@ -231,6 +231,10 @@ impl Log {
         let standing = Standing::fold(self.queued.remove(&task), &recorded.event.event);
         row.queue = standing.as_ref().map(|standing| standing.state);
         self.queued.extend(standing.map(|standing| (task.clone(), standing)));
+        if let Event::TaskAmended { content_hash, spec } = &recorded.event.event {
+            (row.content_hash, row.role, row.kind) = (content_hash.clone(), spec.role.clone(), spec.kind);
+            row.story_id = spec.story_id().map(Into::into);
+        }
         if row.status == TaskStatus::Open && !recorded.event.event.is_final() {
             return;
         }

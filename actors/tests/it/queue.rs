@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use moothall_actors::domain::answer::Class;
+use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Journal as _, TaskStatus};
 use moothall_actors::testing::{Scenario, Stage, draft, spec};
-use moothall_actors::{Enqueued, NewTask};
+use moothall_actors::view::TaskState;
+use moothall_actors::{Approved, Enqueued, NewPlan, NewTask};
 
 use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, role, secs, task, usual};
 
@@ -19,6 +21,7 @@ fn new(name: &str, needs: &[&str]) -> NewTask {
         needs: needs.iter().map(|need| task(need)).collect(),
         on_failure: OnDependencyFailure::Block,
         hold: None,
+        parked: None,
     }
 }
 
@@ -53,12 +56,12 @@ async fn tasks_run_in_the_order_of_what_they_need() {
     let stage = Scenario::new().reacts(|call, _| usual(call, ms(50))).council("DEV", 3).start().await;
     let tasks = vec![new("c", &["a", "b"]), new("a", &[]), new("b", &["a"]), new("d", &["c"])];
     let enqueued = enqueue(&stage, tasks.clone()).await.unwrap();
-    assert!(enqueued.iter().all(|enqueued| enqueued.new));
+    assert!(enqueued.iter().all(|enqueued| enqueued.change == Change::Added));
     until_ended(&stage, 4).await;
     assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b", "c", "d"]);
     assert_eq!((count(&stage, "TaskClaimed"), count(&stage, "TaskReleased")), (4, 3));
     let again = enqueue(&stage, tasks).await.unwrap();
-    assert!(again.iter().all(|enqueued| !enqueued.new));
+    assert!(again.iter().all(|enqueued| enqueued.change == Change::Unchanged));
     pass(secs(10)).await;
     assert_eq!(finals(&stage).len(), 4);
     assert_all_permits_are_back(&stage);
@@ -184,13 +187,153 @@ async fn a_full_queue_says_when_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_role_begins_nothing_until_it_is_resumed() {
-    let stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
-    stage.system().pause_dispatch(Some(role("DEV")));
+    let mut stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    stage.system().pause_dispatch(Some(role("DEV"))).await.unwrap();
     enqueue(&stage, vec![new("a", &[])]).await.unwrap();
     pass(secs(60)).await;
     assert_eq!((finals(&stage).len(), stage.model.most_in_flight()), (0, 0));
-    stage.system().resume_dispatch(None);
+    stage.crash().await;
+    stage.rise().await;
+    pass(secs(60)).await;
+    assert_eq!((finals(&stage).len(), stage.model.most_in_flight()), (0, 0), "a pause outlives a crash");
+    assert_eq!(stage.system().pauses().await.unwrap().roles, [role("DEV")].into());
+    assert!(stage.system().pause_dispatch(Some(role("NOBODY"))).await.is_err());
+    stage.system().resume_dispatch(None).await.unwrap();
     until_ended(&stage, 1).await;
     assert_eq!(ended(&stage, "TaskCompleted"), ["a"]);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_failing_is_parked_and_goes_on_when_it_is_retried() {
+    let script = |call: &moothall_actors::ports::ModelCall, _| match (call.id.run.task.as_str(), call.id.run.run) {
+        ("a", 1..=4) => fails(Class::Transient, "no model"),
+        _ => usual(call, ms(10)),
+    };
+    let mut stage = Scenario::new().reacts(script).council("DEV", 3).start().await;
+    enqueue(&stage, vec![new("a", &[]), new("b", &["a"])]).await.unwrap();
+    until_ended(&stage, 4).await;
+    assert_eq!(standing(&stage, "a").await, (TaskStatus::Open, Some(QueueState::Parked), 5));
+    assert_eq!(standing(&stage, "b").await, (TaskStatus::Open, Some(QueueState::Blocked), 1));
+    stage.crash().await;
+    stage.rise().await;
+    pass(secs(600)).await;
+    assert_eq!(finals(&stage).len(), 4, "nobody released it");
+    let view = stage.system().task(&task("a")).await.unwrap();
+    let TaskState::Waiting { reason: Some(reason), .. } = view.state else { panic!("{view:?}") };
+    assert!(reason.contains("4 times") && reason.contains("no model"), "{reason}");
+    assert_eq!(stage.system().retry(&task("a")).await.unwrap(), 5);
+    until_ended(&stage, 6).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b"]);
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_waits_can_be_cancelled_parked_and_tried_again() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    let system = stage.system();
+    system.pause_dispatch(None).await.unwrap();
+    enqueue(&stage, vec![new("a", &[]), new("b", &["a"]), new("c", &[])]).await.unwrap();
+    system.cancel(&task("a"), "too dear").await.unwrap();
+    assert_eq!(standing(&stage, "a").await, (TaskStatus::Cancelled, None, 1));
+    pass(ms(10)).await;
+    assert_eq!(count(&stage, "TaskBlocked"), 1, "b waits for what was cancelled");
+    assert!(matches!(system.cancel(&task("a"), "again").await, Err(SystemError::WrongState(_))));
+    assert!(matches!(system.retry(&task("b")).await, Err(SystemError::WrongState(_))), "a has to be retried");
+    system.park(&task("c"), "not now").await.unwrap();
+    system.resume_dispatch(None).await.unwrap();
+    pass(secs(60)).await;
+    assert_eq!(finals(&stage).len(), 1);
+    assert_eq!(system.retry(&task("a")).await.unwrap(), 2);
+    assert_eq!(system.retry(&task("c")).await.unwrap(), 1);
+    until_ended(&stage, 4).await;
+    let mut completed = ended(&stage, "TaskCompleted");
+    completed.sort();
+    assert_eq!(completed, ["a", "b", "c"]);
+    assert!(matches!(system.retry(&task("a")).await, Err(SystemError::WrongState(_))));
+    assert!(matches!(system.retry(&task("nobody")).await, Err(SystemError::UnknownTask { .. })));
+    stage.close().await;
+}
+
+fn held(name: &str, needs: &[&str]) -> NewTask {
+    let draft = moothall_actors::domain::task::TaskDraft {
+        metadata: [("story_id".to_owned(), "s-1".to_owned())].into(),
+        ..draft(&format!("do {name}"))
+    };
+    NewTask { spec: spec(draft), hold: Some("BUILD".into()), ..new(name, needs) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_back_begins_when_its_story_reaches_the_phase() {
+    let mut stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    enqueue(&stage, vec![held("a", &[]), held("b", &["a"]), new("free", &[])]).await.unwrap();
+    until_ended(&stage, 1).await;
+    let moved = stage.system().move_story("s-1", Some("PLAN"), "DESIGN").await.unwrap();
+    assert_eq!(moved, []);
+    assert_eq!(stage.system().move_story("s-2", None, "BUILD").await.unwrap(), []);
+    stage.crash().await;
+    stage.rise().await;
+    pass(secs(60)).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["free"]);
+    let moved = stage.system().move_story("s-1", Some("DESIGN"), "BUILD").await.unwrap();
+    assert_eq!(moved, [task("a"), task("b")]);
+    assert_eq!(stage.system().move_story("s-1", Some("DESIGN"), "BUILD").await.unwrap(), []);
+    assert_eq!(count(&stage, "StoryMoved"), 3, "the same move again changes nothing");
+    stage.crash().await;
+    stage.rise().await;
+    enqueue(&stage, vec![held("late", &[])]).await.unwrap();
+    until_ended(&stage, 4).await;
+    let mut completed = ended(&stage, "TaskCompleted");
+    completed.sort();
+    assert_eq!(completed, ["a", "b", "free", "late"]);
+    stage.close().await;
+}
+
+fn plan(hash: &str, tasks: Vec<NewTask>) -> NewPlan {
+    NewPlan {
+        plan: "p-1".into(),
+        story: Some("s-1".into()),
+        content_hash: hash.into(),
+        approved_by: Some("ann".into()),
+        source: "the plan".into(),
+        tasks,
+    }
+}
+
+fn changes(approved: &Approved) -> Vec<(&str, Change)> {
+    approved.approval.tasks.iter().map(|planned| (planned.task.as_str(), planned.change)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_changed_brings_up_to_date_what_has_not_begun() {
+    let mut stage = Scenario::new()
+        .reacts(|call, _| usual(call, secs(10)))
+        .settings(|settings| settings.queue.per_role = 1)
+        .council("DEV", 3)
+        .start()
+        .await;
+    let tasks = vec![new("a", &[]), new("b", &["a"]), new("c", &["b"])];
+    let approved = stage.system().approve(plan("1", tasks.clone())).await.unwrap();
+    assert!(approved.new);
+    assert_eq!(changes(&approved), [("a", Change::Added), ("b", Change::Added), ("c", Change::Added)]);
+    let again = stage.system().approve(plan("1", tasks)).await.unwrap();
+    assert!(!again.new);
+    assert_eq!(changes(&again)[0], ("a", Change::Unchanged));
+    pass(secs(1)).await;
+    let other = |name, needs: &[&str]| NewTask { spec: spec(draft("something else")), ..new(name, needs) };
+    let tasks = vec![other("a", &[]), other("c", &["a"]), new("b", &["c"]), new("d", &[])];
+    let approved = stage.system().approve(plan("2", tasks)).await.unwrap();
+    let expected = [("a", Change::Left), ("c", Change::Updated), ("b", Change::Updated), ("d", Change::Added)];
+    assert_eq!(changes(&approved), expected);
+    stage.crash().await;
+    stage.rise().await;
+    until_ended(&stage, 4).await;
+    let completed = ended(&stage, "TaskCompleted");
+    let place = |name: &str| completed.iter().position(|task| task == name);
+    assert!(place("a") < place("c") && place("c") < place("b"), "{completed:?}");
+    assert_eq!((count(&stage, "PlanApproved"), count(&stage, "TaskAmended")), (2, 2));
+    let asks = stage.model.asks();
+    let mut of_c = asks.iter().filter(|call| call.id.run.task == task("c"));
+    assert!(of_c.all(|call| call.shared.contains("something else")), "the new text is what the council got");
     stage.close().await;
 }

@@ -13,13 +13,15 @@ use moothall_actors::domain::check::CheckReport;
 use moothall_actors::domain::council::{Capabilities, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{AgentId, Role, TaskId};
+use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::domain::task::TaskDraft;
+use moothall_actors::ports::queue::Filter;
 use moothall_actors::ports::{Checks, ModelCall, Subject};
 use moothall_actors::testing::invariants::Ledger;
 use moothall_actors::testing::{
     FakeChecks, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
 };
-use moothall_actors::{Attached, CouncilDraft, Hold};
+use moothall_actors::{Attached, CouncilDraft, Hold, NewPlan, NewTask, System};
 use tokio::task::JoinSet;
 
 use crate::story::{pass, role, secs, task};
@@ -109,10 +111,12 @@ impl Life {
     async fn step(&mut self) {
         match self.random.below(100) {
             0..30 => self.submit().await,
-            30..40 => self.submit_again().await,
-            40..46 => self.cancel(),
-            46..54 => self.leave(),
-            54..70 => self.kill(),
+            30..36 => self.submit_again().await,
+            36..44 => self.enqueue(),
+            44..48 => self.cancel(),
+            48..54 => self.change_queue(),
+            54..56 => self.leave(),
+            56..70 => self.kill(),
             70..72 => self.kill_again_and_again().await,
             72..75 => self.crash().await,
             75..78 => self.lose_power().await,
@@ -168,6 +172,70 @@ impl Life {
             false => self.stage.system().submit(Some(task), spec(draft), Hold::Call).await,
         };
         self.clients.extend(again);
+    }
+
+    /// A few tasks that need each other, and perhaps older ones; now and then by a plan that is approved again.
+    fn enqueue(&mut self) {
+        let mut tasks = Vec::new();
+        for _ in 0..=self.random.below(4) {
+            let (number, draft) = (self.known.len(), self.draft(self.known.len() as u64));
+            let before = self.any_task().map(|(task, _)| task);
+            let metadata = BTreeMap::from([("story_id".to_owned(), format!("s-{}", self.random.below(3)))]);
+            let draft = TaskDraft { metadata, ..draft };
+            tasks.push(NewTask {
+                task: task(&format!("t-{number}")),
+                spec: spec(draft.clone()),
+                priority: Priority::read(&self.random.below(101).to_string()).unwrap(),
+                needs: before.filter(|_| self.random.chance(50)).into_iter().collect(),
+                on_failure: [OnDependencyFailure::Block, OnDependencyFailure::Skip, OnDependencyFailure::Run]
+                    [self.random.below(3) as usize],
+                hold: self.random.chance(10).then(|| "BUILD".into()),
+                parked: self.random.chance(5).then(|| "simulated".into()),
+            });
+            self.known.push((task(&format!("t-{number}")), draft));
+        }
+        let (system, random) = (self.stage.system().clone(), self.random.clone());
+        let plan = random.chance(40).then(|| Arc::<str>::from(format!("p-{}", random.below(3))));
+        self.waiting.spawn(async move {
+            match plan {
+                Some(plan) => approve_twice(&system, &random, plan, tasks).await,
+                None => drop(system.enqueue(tasks).await),
+            }
+        });
+    }
+
+    /// What people do to a queue.
+    fn change_queue(&mut self) {
+        let (system, random, any) = (self.stage.system().clone(), self.random.clone(), self.any_task());
+        let role = random.chance(50).then(|| role(ROLES[random.below(2) as usize]));
+        self.waiting.spawn(async move {
+            match (random.below(100), any) {
+                (0..50, Some((task, _))) => drop(system.retry(&task).await),
+                (50..60, Some((task, _))) => drop(system.park(&task, "simulated").await),
+                (60..75, _) => drop(system.pause_dispatch(role).await),
+                (75..90, _) => drop(system.resume_dispatch(role).await),
+                _ => drop(system.move_story(&format!("s-{}", random.below(3)), None, "BUILD").await),
+            }
+        });
+    }
+
+    /// Nothing of the queue stays where somebody has to do something.
+    async fn empty_queue(&self) {
+        let system = self.stage.system();
+        drop(system.resume_dispatch(None).await);
+        for story in 0..3 {
+            drop(system.move_story(&format!("s-{story}"), None, "BUILD").await);
+        }
+        let rows = system.queued(&Filter { limit: usize::MAX, ..Filter::default() }).await.unwrap_or_default();
+        for row in rows {
+            match row.state {
+                QueueState::Parked => drop(system.retry(&row.entry.task).await),
+                QueueState::Blocked if !row.failed_needs.is_empty() => {
+                    drop(system.cancel(&row.entry.task, "simulated").await);
+                }
+                _ => {}
+            }
+        }
     }
 
     fn any_task(&self) -> Option<(TaskId, TaskDraft)> {
@@ -271,13 +339,22 @@ impl Life {
             self.end_if_faulty().await;
             for name in ROLES {
                 drop(self.stage.system().resume_council(&role(name)).await);
+                drop(self.stage.system().create_council(council(role(name))).await);
+                let agent = AgentId::of_council(&role(name), 9);
+                drop(self.stage.system().register_agent(&role(name), seat(agent)).await);
             }
+            self.empty_queue().await;
             let status = self.stage.system().status();
-            if status.open == 0 {
+            let counts = self.stage.system().queue_counts().await.unwrap_or_default();
+            let is_empty = counts.keys().all(|(_, state)| state.is_over());
+            if status.open == 0 && is_empty && self.ledger.open().is_empty() {
                 assert_eq!(status.permits_free, status.permits_total, "all permits are back");
                 break;
             }
-            assert!(waited * 10 < LONGEST_END, "these stay open: {:?}", self.ledger.open());
+            if waited * 10 >= LONGEST_END {
+                let queue = self.stage.system().queued(&Filter { limit: usize::MAX, ..Filter::default() }).await;
+                panic!("these stay open: {:?}, in the queue are {queue:?}", self.ledger.open());
+            }
             pass(secs(10)).await;
         }
         let drained = self.stage.drain(secs(60)).await;
@@ -285,6 +362,25 @@ impl Life {
         let events = self.stage.journal.events();
         moothall_actors::testing::invariants::check(&events).unwrap();
         events
+    }
+}
+
+/// The second time with a task less, and something else wanted of another.
+async fn approve_twice(system: &System, random: &Random, plan: Arc<str>, mut tasks: Vec<NewTask>) {
+    for hash in 0..2 {
+        let new = NewPlan {
+            plan: plan.clone(),
+            story: None,
+            content_hash: format!("{hash}-{}", tasks.len()).into(),
+            approved_by: None,
+            source: "".into(),
+            tasks: tasks.clone(),
+        };
+        drop(system.approve(new).await);
+        tokio::time::sleep(random.millis(500)).await;
+        tasks.truncate(2);
+        tasks[0].priority = Priority::CRITICAL;
+        tasks[0].spec.description = "something else".into();
     }
 }
 

@@ -287,6 +287,7 @@ async fn a_task_of_the_queue_stands_where_its_events_left_it(journal: &dyn Journ
         needs: needs.iter().map(|need| task_id(need)).collect(),
         on_failure: OnDependencyFailure::Skip,
         hold: None,
+        parked: false,
     };
     for (name, needs) in [("a", vec![]), ("b", vec!["a"]), ("c", vec!["a"]), ("d", vec![])] {
         let queued = Event::TaskQueued(Arc::new(entry(name, &needs)));
@@ -305,7 +306,7 @@ async fn a_task_of_the_queue_stands_where_its_events_left_it(journal: &dyn Journ
     assert_eq!(found.open_tasks.iter().map(|row| row.task.as_str()).collect::<Vec<_>>(), ["direct"]);
 
     committed(journal, on_task("a", 2, [Event::TaskClaimed { run: 1 }])).await;
-    committed(journal, on_task("b", 2, [Event::TaskReleased { run: 1, cause: Some(task_id("a")) }])).await;
+    committed(journal, on_task("b", 2, [Event::TaskReleased { run: 1, cause: task_id("a") }])).await;
     committed(journal, on_task("c", 2, [Event::TaskSkipped { run: 1, cause: task_id("a") }])).await;
     committed(journal, on_task("d", 2, [Event::TaskParked { run: 1, reason: "no council".into() }])).await;
     let states = [("a", QueueState::InProgress), ("b", QueueState::Queued), ("d", QueueState::Parked)];

@@ -10,6 +10,7 @@ pub mod error;
 pub mod folder;
 pub mod grpc;
 pub mod http;
+pub mod intake;
 mod listen;
 pub mod plan;
 pub mod process;

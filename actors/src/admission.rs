@@ -98,17 +98,12 @@ impl System {
         let hash: Arc<str> = spec.content_hash().into();
         let spec = Arc::new(spec);
         let Some(task) = task else {
-            let begin = Begin { task: self.new_task_id()?, spec, hash, keyed: hold == Hold::Background, hold };
+            let begin = Begin { task: self.new_task_id(), spec, hash, keyed: hold == Hold::Background, hold };
             return Ok(self.begin(&begin, None).await?);
         };
         let begin = Begin { task, spec, hash, keyed: true, hold };
-        loop {
-            let mut earlier = match self.world.registry.claim(&begin.task) {
-                Ok(_claim) => return self.admit_claimed(&begin).await,
-                Err(earlier) => earlier,
-            };
-            drop(earlier.changed().await);
-        }
+        let _claim = self.world.registry.claimed(&begin.task).await;
+        self.admit_claimed(&begin).await
     }
 
     /// Most ids are new: writing finds out, and saves those a question to the store.
@@ -186,9 +181,15 @@ impl System {
         Ok(attached)
     }
 
-    fn new_task_id(&self) -> Result<TaskId, SystemError> {
-        let text = format!("task-{:016x}", self.world.ports.ids.random());
-        TaskId::parse("task_id", &text).map_err(|problem| SystemError::WrongState(problem.to_string().into()))
+    /// A name for a task whose client gave it none.
+    #[must_use]
+    pub fn new_task_id(&self) -> TaskId {
+        TaskId::made_up(self.world.ports.ids.random())
+    }
+
+    /// Before a task is taken there is a council that may work on it one day.
+    pub fn check_role(&self, role: &Role) -> Result<(), SystemError> {
+        self.world.council(role).map(drop)
     }
 }
 

@@ -195,7 +195,7 @@ pub(crate) struct CouncilEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     pub(crate) councils: DashMap<Role, CouncilEntry>,
-    /// Tasks that are being admitted: whoever comes second waits for the first.
+    /// Tasks that are being admitted or changed: whoever comes second waits for the first.
     admitting: DashMap<TaskId, watch::Receiver<()>>,
     agents: DashMap<(Role, AgentId), agent::Handle>,
     architect: Mutex<Option<ActorRef<architect::Message>>>,
@@ -241,7 +241,7 @@ impl CallTimes {
     }
 }
 
-/// The right to admit one task, until dropped.
+/// The right to admit or change one task, until dropped.
 pub(crate) struct Claim<'a> {
     registry: &'a Registry,
     task: TaskId,
@@ -308,8 +308,18 @@ impl Registry {
         self.tree.retain(|name, node| *name != supervisor && node.parent.as_ref() != Some(&supervisor));
     }
 
-    /// The right to admit a task; who comes second gets to know when the first is done.
-    pub(crate) fn claim<'a>(&'a self, task: &TaskId) -> Result<Claim<'a>, watch::Receiver<()>> {
+    /// The right to change a task, as soon as nobody else does.
+    pub(crate) async fn claimed(&self, task: &TaskId) -> Claim<'_> {
+        loop {
+            match self.claim(task) {
+                Ok(claim) => return claim,
+                Err(mut earlier) => drop(earlier.changed().await),
+            }
+        }
+    }
+
+    /// Who comes second gets to know when the first is done.
+    fn claim<'a>(&'a self, task: &TaskId) -> Result<Claim<'a>, watch::Receiver<()>> {
         match self.admitting.entry(task.clone()) {
             Entry::Occupied(first) => Err(first.get().clone()),
             Entry::Vacant(free) => {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::ports::{JournalHealth, Ports};
-use moothall_actors::queue::{Limits, MemoryQueue};
+use moothall_actors::queue::MemoryQueue;
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -34,6 +34,7 @@ use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
+use crate::intake::{Intake, IntakeSettings};
 use crate::listen::listen;
 use crate::runner::RunnerModel;
 use crate::store::{OpenError, SqliteJournal};
@@ -132,12 +133,12 @@ pub async fn run(
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
         // The store knows what waits; this orders it.
-        queue: Arc::new(MemoryQueue::new(Limits { most: usize::MAX, ..Limits::default() }, Arc::new(SystemClock))),
+        queue: Arc::new(MemoryQueue::new(settings::queue_limits(&config), Arc::new(SystemClock))),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),
     };
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
-    let system = System::start(ports, settings::system(&config), prompts).await?;
+    let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
 
     let unreachable = health::watch_models(model.clone());
@@ -147,8 +148,12 @@ pub async fn run(
     });
     readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
     let standing = (readiness.clone(), models_standing);
+    let intake = Intake::new(
+        system.clone(),
+        IntakeSettings { plans: config.plans.clone(), council: councils::template(&config) },
+    );
     let settings = settings::grpc(&config);
-    let serving = grpc::serve(grpc_listener, system.clone(), journal.clone(), standing, settings, until(ended));
+    let serving = grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));
     let grpc = tokio::spawn(serving);
     let upkeep = [retention::begin(journal.store(), config.retention, clock), sizes::begin(journal.store())];
     readiness.enter(Stage::Ready);

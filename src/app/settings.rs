@@ -1,13 +1,20 @@
 //! From the configuration to what each part wants to know.
 
-use moothall_actors::Settings;
+use moothall_actors::queue::Limits;
+use moothall_actors::{QueueSettings, Settings};
 use moothall_actors::domain::council::{Endpoint, Sampling};
 
 use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
 use crate::grpc::{AgentSettings, GrpcSettings, ModelProfile};
 use crate::runner::RunnerSettings;
 
-pub(super) fn system(config: &Config) -> Settings {
+/// The dispatcher refuses what is too much; what is in the journal always fits.
+pub(super) fn queue_limits(config: &Config) -> Limits {
+    Limits { age: config.queue.age, most: usize::MAX, ..Limits::default() }
+}
+
+/// `store`: the id of the store, which says whose leases are whose.
+pub(super) fn system(config: &Config, store: &str) -> Settings {
     Settings {
         open_deliberations: config.limits.open_deliberations.get(),
         deadline: config.deliberation.timeout,
@@ -16,6 +23,7 @@ pub(super) fn system(config: &Config) -> Settings {
         temperature: config.model.temperature,
         tokens_per_day: config.limits.tokens_per_day,
         protected: config.checks.protected.clone(),
+        queue: QueueSettings { holder: store.into(), ..config.queue.dispatch.clone() },
         ..Settings::default()
     }
 }

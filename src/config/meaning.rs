@@ -8,21 +8,25 @@ use std::time::Duration;
 
 use moothall_actors::artifact::Guard;
 use moothall_actors::domain::council::{MAX_COUNCILS, MAX_SEATS};
+use moothall_actors::QueueSettings;
 use moothall_actors::domain::id::Role;
+use moothall_actors::domain::queue::OnDependencyFailure;
 use moothall_actors::domain::task::MAX_ROUNDS;
 use tracing_subscriber::EnvFilter;
 
 use super::host::HostPattern;
 use super::model;
 use super::raw::{
-    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawRetention,
+    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans, RawQueue, RawRetention,
     RawRunners, RawServer, RawStore,
 };
 use super::rule::{DAY, Rules};
 use super::section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, ProfileConfig, RetentionConfig, RunnersConfig, ServerConfig, StoreConfig,
+    LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig, ServerConfig, StoreConfig, UnknownRole,
 };
+use crate::plan::PHASES;
+use crate::plan::limit::HARD_MAX_TASKS;
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
 
@@ -35,7 +39,8 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let nats = nats(&raw.nats, rules);
     let store = store(&raw.store, rules);
     let retention = retention(&raw.retention, rules);
-    let queue = optional(&raw.queue.url, |text| rules.url("queue.url", text, &["redis", "rediss"]));
+    let queue = queue(&raw.queue, rules);
+    let plans = plans(&raw.plans, rules);
     let executor = rules.address("executor.address", &raw.executor.address);
     let context = optional(&raw.context.address, |text| rules.address("context.address", text));
     let hub = optional(&raw.hub.url, |text| rules.web("hub.url", text));
@@ -61,6 +66,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
         store: store?,
         retention: retention?,
         queue: queue?,
+        plans: plans?,
         executor: executor?,
         context: context?,
         hub: hub?,
@@ -120,6 +126,52 @@ fn retention(raw: &RawRetention, rules: &mut Rules<'_>) -> Option<RetentionConfi
     let batch = rules.whole("retention.batch", raw.batch, 1..=65_536);
     let share = rules.whole("retention.share", raw.share, 1..=100);
     Some(RetentionConfig { tasks: tasks?, tombstones: tombstones?, every: every?, batch: batch?, share: share? })
+}
+
+fn queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<QueueConfig> {
+    let url = optional(&raw.url, |text| rules.url("queue.url", text, &["redis", "rediss"]));
+    let age = rules.time_within("queue.age", raw.age, 0.001..=DAY);
+    let most = rules.whole("queue.max_tasks", raw.max_tasks, 1..=100_000_000);
+    let per_role = rules.whole("queue.per_role", raw.per_role, 1..=65_536);
+    let per_story = rules.whole("queue.per_story", raw.per_story, 1..=65_536);
+    let share = rules.whole("queue.share", raw.share, 1..=100);
+    let retries = rules.whole("queue.retries", raw.retries, 0..=1_000);
+    let retry_min = rules.time_within("queue.retry_min", raw.retry_min, 0.001..=DAY);
+    let retry_max = rules.time_within("queue.retry_max", raw.retry_max, 0.001..=DAY);
+    if raw.retry_min > raw.retry_max {
+        return rules.refuse("queue.retry_max", "must not be below queue.retry_min");
+    }
+    let dispatch = QueueSettings {
+        most: most?,
+        per_role: per_role?,
+        per_story: per_story?,
+        share_percent: share?,
+        retries: retries?,
+        retry_min: retry_min?,
+        retry_max: retry_max?,
+        ..QueueSettings::default()
+    };
+    Some(QueueConfig { url: url?, age: age?, dispatch })
+}
+
+fn plans(raw: &RawPlans, rules: &mut Rules<'_>) -> Option<PlansConfig> {
+    let max_tasks = rules.whole("plans.max_tasks", raw.max_tasks, 1..=HARD_MAX_TASKS as i64);
+    let kinds = [("park", UnknownRole::Park), ("create", UnknownRole::Create)];
+    let unknown_role = rules.word("plans.unknown_role", &raw.unknown_role, &kinds);
+    let kinds = [
+        ("block", OnDependencyFailure::Block),
+        ("skip", OnDependencyFailure::Skip),
+        ("run", OnDependencyFailure::Run),
+    ];
+    let on_failure = rules.word("plans.on_dependency_failure", &raw.on_dependency_failure, &kinds);
+    let kinds = PHASES.map(|phase| (phase, phase));
+    let hold_until_phase = optional(&raw.hold_until_phase, |text| rules.word("plans.hold_until_phase", text, &kinds));
+    Some(PlansConfig {
+        max_tasks: max_tasks?,
+        unknown_role: unknown_role?,
+        hold_until_phase: hold_until_phase?.map(Into::into),
+        on_dependency_failure: on_failure?,
+    })
 }
 
 fn agents(raw: &RawAgents, rules: &mut Rules<'_>) -> Option<AgentsConfig> {

@@ -28,7 +28,8 @@ pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, ProfileConfig, RetentionConfig, ServerConfig, StoreConfig,
+    LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, ServerConfig, StoreConfig,
+    UnknownRole,
 };
 pub use source::{DEFAULTS, FIXED_NAMES, Sources};
 

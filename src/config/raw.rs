@@ -21,7 +21,8 @@ sections! {
         nats: RawNats,
         store: RawStore,
         retention: RawRetention,
-        queue: RawUrl,
+        queue: RawQueue,
+        plans: RawPlans,
         executor: RawAddress,
         context: RawAddress,
         hub: RawUrl,
@@ -39,6 +40,18 @@ sections! {
     RawNats { enabled: bool, url: Vec<String>, }
     RawStore { url: String, backups: String, }
     RawRetention { days: i64, tombstone_days: i64, every: f64, batch: i64, share: i64, }
+    RawQueue {
+        url: String,
+        max_tasks: i64,
+        age: f64,
+        per_role: i64,
+        per_story: i64,
+        share: i64,
+        retries: i64,
+        retry_min: f64,
+        retry_max: f64,
+    }
+    RawPlans { max_tasks: i64, unknown_role: String, hold_until_phase: String, on_dependency_failure: String, }
     RawUrl { url: String, }
     RawAddress { address: String, }
     RawModel {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moothall_actors::QueueSettings;
 use moothall_actors::domain::id::Role;
+use moothall_actors::domain::queue::OnDependencyFailure;
 use url::Url;
 
 use super::host::HostPattern;
@@ -23,8 +25,8 @@ pub struct Config {
     pub nats: NatsConfig,
     pub store: StoreConfig,
     pub retention: RetentionConfig,
-    /// `None` = the queue is in the store.
-    pub queue: Option<Url>,
+    pub queue: QueueConfig,
+    pub plans: PlansConfig,
     /// `host:port`.
     pub executor: Arc<str>,
     pub context: Option<Arc<str>>,
@@ -87,6 +89,34 @@ pub struct RetentionConfig {
     pub batch: usize,
     /// Of the journal's time, in percent.
     pub share: u8,
+}
+
+/// Where tasks wait, and how they are worked through.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    /// `None` = in the store.
+    pub url: Option<Url>,
+    /// How much earlier one step of priority makes a task.
+    pub age: Duration,
+    pub dispatch: QueueSettings,
+}
+
+/// What becomes of plans.
+#[derive(Clone, Debug)]
+pub struct PlansConfig {
+    pub max_tasks: usize,
+    pub unknown_role: UnknownRole,
+    /// `None` = tasks are queued at once.
+    pub hold_until_phase: Option<Arc<str>>,
+    pub on_dependency_failure: OnDependencyFailure,
+}
+
+/// What becomes of a plan's tasks whose role has no council.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownRole {
+    /// A slip of the pen must not cost GPU time.
+    Park,
+    Create,
 }
 
 /// A named server and model; what is `None` is as for all.

@@ -14,6 +14,7 @@ use super::request::Work;
 use super::server::GrpcSettings;
 use crate::error::{invalid, status};
 use crate::http::Readiness;
+use crate::intake::Intake;
 use crate::vllm::ReplicaState;
 
 /// The task's id, in the initial metadata of every answer to a call that starts work: a client whose connection is
@@ -33,6 +34,7 @@ pub(super) struct Door {
     pub(super) models: ModelServers,
     pub(super) guards: Arc<Guards>,
     pub(super) settings: Arc<GrpcSettings>,
+    pub(super) intake: Intake,
 }
 
 impl Door {

@@ -25,7 +25,7 @@ use crate::error::{Kind, journal_status, refuse, status};
 use crate::http::Stage;
 
 /// Events read at once: one page is all that a reader holds.
-const PAGE: usize = 64;
+pub(super) const PAGE: usize = 64;
 /// How soon a following reader sees what was written.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PROBLEMS: usize = 100;
@@ -136,18 +136,8 @@ impl JournalService for JournalDoor {
         let deadline = request.extensions().get::<Deadline>().copied();
         let message = request.into_inner();
         let (query, left) = query(&message)?;
-        let mut cursor = Cursor {
-            journal: self.journal.clone(),
-            query,
-            left,
-            follow: message.follow,
-            stage: self.door.readiness.subscribe(),
-            page: Vec::new().into_iter(),
-            end: false,
-        };
-        // The first page is read here, so that a pruned place is the call's error.
-        cursor.turn().await.map_err(|error| journal_status(&error))?;
-        Ok(Response::new(self.door.guards.guard(deadline, cursor.events())))
+        let cursor = Cursor { left, ..Cursor::new(&self.door, &self.journal, query, message.follow) };
+        Ok(Response::new(self.door.guards.guard(deadline, cursor.events(shown).await?)))
     }
 
     async fn stats(&self, _: Request<wire::StatsRequest>) -> Answer<wire::StatsResponse> {
@@ -253,7 +243,7 @@ pub(super) fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), St
 }
 
 /// A reader's place in the journal.
-struct Cursor {
+pub(super) struct Cursor {
     journal: Arc<dyn JournalAdmin>,
     query: EventQuery,
     left: u64,
@@ -264,21 +254,31 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn events(self) -> impl Stream<Item = Result<wire::JournalEvent, Status>> + Send + 'static {
-        stream::unfold(Some(self), |cursor| async move {
+    pub(super) fn new(door: &Door, journal: &Arc<dyn JournalAdmin>, query: EventQuery, follow: bool) -> Self {
+        let (journal, stage) = (journal.clone(), door.readiness.subscribe());
+        Self { journal, query, left: u64::MAX, follow, stage, page: Vec::new().into_iter(), end: false }
+    }
+
+    /// The first page is read before it answers, so that a pruned place is the call's error.
+    pub(super) async fn events<T: Send + 'static>(
+        mut self,
+        shown: fn(Recorded) -> Result<T, Status>,
+    ) -> Result<impl Stream<Item = Result<T, Status>> + Send + 'static, Status> {
+        self.turn().await.map_err(|error| journal_status(&error))?;
+        Ok(stream::unfold(Some(self), move |cursor| async move {
             let mut cursor = cursor?;
-            match cursor.next().await {
+            match cursor.next().await.and_then(|event| event.map(shown).transpose()) {
                 Ok(event) => Some((Ok(event?), Some(cursor))),
                 Err(status) => Some((Err(status), None)),
             }
-        })
+        }))
     }
 
-    async fn next(&mut self) -> Result<Option<wire::JournalEvent>, Status> {
+    async fn next(&mut self) -> Result<Option<Recorded>, Status> {
         while self.left > 0 {
             if let Some(event) = self.page.next() {
                 self.left -= 1;
-                return shown(event).map(Some);
+                return Ok(Some(event));
             }
             if self.end {
                 if !self.follow {

@@ -17,6 +17,7 @@ use super::events::{Event, events};
 use super::guard::Guarded;
 use super::metrics::{self, in_millis};
 use super::number::{int, long, millis};
+use super::planning;
 use super::proto::fleet::orchestrator::v1 as fleet;
 use super::proto::fleet::orchestrator::v1::DeliberationStatus as Wire;
 use super::proto::fleet::orchestrator::v1::orchestrator_service_server::OrchestratorService;
@@ -141,13 +142,16 @@ impl OrchestratorService for Orchestrator {
 
     async fn process_planning_event(
         &self,
-        _: Request<fleet::PlanningEventRequest>,
+        request: Request<fleet::PlanningEventRequest>,
     ) -> Answer<fleet::PlanningEventResponse> {
-        Err(missing("ProcessPlanningEvent", "the plan store and its task queue"))
+        planning::process(&self.0.system, &self.0.intake, request.into_inner()).await.map(Response::new)
     }
 
-    async fn derive_subtasks(&self, _: Request<fleet::DeriveSubtasksRequest>) -> Answer<fleet::DeriveSubtasksResponse> {
-        Err(missing("DeriveSubtasks", "the plan store"))
+    async fn derive_subtasks(
+        &self,
+        request: Request<fleet::DeriveSubtasksRequest>,
+    ) -> Answer<fleet::DeriveSubtasksResponse> {
+        planning::derive(&self.0.intake, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_task_context(
@@ -243,7 +247,7 @@ fn standing(view: &TaskView) -> fleet::GetDeliberationResultResponse {
         ..Default::default()
     };
     match &view.state {
-        TaskState::Pending => plain(Wire::Pending),
+        TaskState::Pending | TaskState::Waiting { .. } => plain(Wire::Pending),
         TaskState::Running { .. } => plain(Wire::InProgress),
         TaskState::Completed(outcome) => {
             let finished = Finished::of(outcome, &view.row.role);

@@ -48,11 +48,12 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) fn new(door: &Door, journal: Arc<dyn JournalAdmin>, others: Routes) -> Self {
+        let tasks = Tasks { door: door.clone(), journal: journal.clone() };
         let journal = JournalDoor { door: door.clone(), journal };
         Self {
             fleet: Fleet::new(Orchestrator(door.clone())).max_decoding_message_size(MAX_REQUEST_BYTES),
             older: Older::new(Legacy(door.clone())).max_decoding_message_size(MAX_REQUEST_BYTES),
-            tasks: TaskDoor::new(Tasks(door.clone())).max_decoding_message_size(MAX_REQUEST_BYTES),
+            tasks: TaskDoor::new(tasks).max_decoding_message_size(MAX_REQUEST_BYTES),
             councils: CouncilDoor::new(Councils(door.clone())).max_decoding_message_size(MAX_REQUEST_BYTES),
             journal: JournalReader::new(journal).max_decoding_message_size(MAX_REQUEST_BYTES),
             others,

@@ -20,6 +20,7 @@ use super::journal::JournalAdmin;
 use super::proto::DESCRIPTORS;
 use super::routes::{self, Services};
 use crate::http::{Health, Readiness};
+use crate::intake::Intake;
 
 /// Calls at once on one connection: councils are asked by many through few connections.
 const MAX_CONCURRENT_STREAMS: u32 = 4096;
@@ -58,7 +59,7 @@ pub enum ServeError {
 /// the system is drained meanwhile and the caller bounds the wait.
 pub async fn serve(
     listener: TcpListener,
-    system: System,
+    (system, intake): (System, Intake),
     journal: Arc<dyn JournalAdmin>,
     (readiness, models): (Arc<Readiness>, ModelServers),
     settings: GrpcSettings,
@@ -66,7 +67,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let guards = Guards::new(settings.patience);
     let settings = Arc::new(settings);
-    let door = Door { system, readiness: readiness.clone(), models, guards: guards.clone(), settings };
+    let door = Door { system, readiness: readiness.clone(), models, guards: guards.clone(), settings, intake };
     let (reporter, health) = health_reporter();
     let services = Services::new(&door, journal, reflection()?.add_service(health));
     let server = Server::builder()

@@ -1,8 +1,11 @@
 //! `moothall.v1.TaskService`: what became of each task.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use moothall_actors::System;
 use moothall_actors::domain::id::{MAX_ID_BYTES, Role, TaskId};
+use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{TaskQuery, TaskRow, TaskStatus};
@@ -16,17 +19,22 @@ use super::deadline::Deadline;
 use super::door::Door;
 use super::events::{Event, events};
 use super::guard::Guarded;
+use super::journal::{self, Cursor, EventQuery, JournalAdmin};
 use super::number::{int, long, millis};
 use super::orchestrator::parsed;
+use super::{planning, queue};
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::task_service_server::TaskService;
-use crate::error::status;
+use crate::error::{journal_status, status};
 
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: i32 = 1000;
+pub(super) const DEFAULT_PAGE: usize = 100;
+pub(super) const MAX_PAGE: i32 = 1000;
 const MAX_REASON_BYTES: usize = 1024;
 
-pub(super) struct Tasks(pub(super) Door);
+pub(super) struct Tasks {
+    pub(super) door: Door,
+    pub(super) journal: Arc<dyn JournalAdmin>,
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -35,7 +43,7 @@ impl TaskService for Tasks {
     async fn get_task(&self, request: Request<wire::GetTaskRequest>) -> Answer<wire::GetTaskResponse> {
         let message = request.get_ref();
         let task = parsed(|problems| problems.keep(TaskId::parse("task_id", &message.task_id)))?;
-        let view = self.0.system.task(&task).await.map_err(|error| status(&error))?;
+        let view = self.door.system.task(&task).await.map_err(|error| status(&error))?;
         let mut answer = wire::GetTaskResponse { task: Some(shown(&view)), ..Default::default() };
         if let TaskState::Completed(outcome) = &view.state {
             let finished = Finished::of(outcome, &view.row.role);
@@ -50,29 +58,22 @@ impl TaskService for Tasks {
         // One more shows whether there is a next page.
         let page = query.limit;
         query.limit += 1;
-        let mut rows = self.0.system.tasks(&query).await.map_err(|error| status(&error))?;
+        let mut rows = self.door.system.tasks(&query).await.map_err(|error| status(&error))?;
         let more = rows.len() > page;
         rows.truncate(page);
         let next_cursor = rows.last().filter(|_| more).map(|row| row.task.to_string()).unwrap_or_default();
         let mut tasks = Vec::with_capacity(rows.len());
         for row in rows {
-            tasks.push(listed(&self.0.system, row).await);
+            tasks.push(listed(&self.door.system, row).await);
         }
         Ok(Response::new(wire::ListTasksResponse { tasks, next_cursor }))
     }
 
     async fn cancel_task(&self, request: Request<wire::CancelTaskRequest>) -> Answer<wire::CancelTaskResponse> {
         let message = request.get_ref();
-        let task = parsed(|problems| {
-            if message.reason.len() > MAX_REASON_BYTES {
-                let given = message.reason.len();
-                problems.push("reason", format!("has {given} bytes; at most {MAX_REASON_BYTES} are allowed"));
-            }
-            problems.keep(TaskId::parse("task_id", &message.task_id))
-        })?;
-        let reason = Some(message.reason.trim()).filter(|reason| !reason.is_empty()).unwrap_or("by request");
-        self.0.system.cancel(&task, reason).await.map_err(|error| status(&error))?;
-        let view = self.0.system.task(&task).await.map_err(|error| status(&error))?;
+        let (task, reason) = named(&message.task_id, &message.reason)?;
+        self.door.system.cancel(&task, reason).await.map_err(|error| status(&error))?;
+        let view = self.door.system.task(&task).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::CancelTaskResponse { task: Some(shown(&view)) }))
     }
 
@@ -89,7 +90,7 @@ impl TaskService for Tasks {
             }
             task.zip(after.ok())
         })?;
-        let system = self.0.system.clone();
+        let system = self.door.system.clone();
         let view = system.task(&task).await.map_err(|error| status(&error))?;
         let attached = system.attach(&task).await.map_err(|error| status(&error))?;
         let (texts, role) = (message.include_texts, view.row.role);
@@ -105,7 +106,107 @@ impl TaskService for Tasks {
                 }
             }
         });
-        Ok(Response::new(self.0.guards.guard(deadline, told)))
+        Ok(Response::new(self.door.guards.guard(deadline, told)))
+    }
+
+    async fn submit_task(&self, request: Request<wire::SubmitTaskRequest>) -> Answer<wire::SubmitTaskResponse> {
+        let (metadata, _, message) = request.into_parts();
+        let new = queue::new_task(message, &metadata, self.door.intake.settings(), || self.door.system.new_task_id())?;
+        let task = new.task.clone();
+        self.door.system.check_role(&new.spec.role).map_err(|error| status(&error))?;
+        let enqueued = self.door.system.enqueue(vec![new]).await.map_err(|error| status(&error))?;
+        let new = enqueued.iter().any(|enqueued| enqueued.change == Change::Added);
+        let task = self.now(&task).await?;
+        Ok(Response::new(wire::SubmitTaskResponse { task, new }))
+    }
+
+    async fn submit_plan(&self, request: Request<wire::SubmitPlanRequest>) -> Answer<wire::SubmitPlanResponse> {
+        planning::submit(&self.door.intake, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn retry_task(&self, request: Request<wire::RetryTaskRequest>) -> Answer<wire::RetryTaskResponse> {
+        let (task, _) = named(&request.get_ref().task_id, "")?;
+        self.door.system.retry(&task).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::RetryTaskResponse { task: self.now(&task).await? }))
+    }
+
+    async fn park_task(&self, request: Request<wire::ParkTaskRequest>) -> Answer<wire::ParkTaskResponse> {
+        let message = request.get_ref();
+        let (task, reason) = named(&message.task_id, &message.reason)?;
+        self.door.system.park(&task, reason).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::ParkTaskResponse { task: self.now(&task).await? }))
+    }
+
+    async fn list_queue(&self, request: Request<wire::ListQueueRequest>) -> Answer<wire::ListQueueResponse> {
+        let filter = queue::filter(request.get_ref())?;
+        let system = &self.door.system;
+        let rows = system.queued(&filter).await.map_err(|error| status(&error))?;
+        let counts = system.queue_counts().await.map_err(|error| status(&error))?;
+        let pauses = system.pauses().await.map_err(|error| status(&error))?;
+        Ok(Response::new(queue::page(rows, filter.limit, counts, pauses)))
+    }
+
+    async fn pause_dispatch(&self, request: Request<wire::PauseDispatchRequest>) -> Answer<wire::PauseDispatchResponse> {
+        let role = role(&request.get_ref().role)?;
+        let pauses = self.door.system.pause_dispatch(role).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::PauseDispatchResponse { paused: Some(queue::pauses(pauses)) }))
+    }
+
+    async fn resume_dispatch(
+        &self,
+        request: Request<wire::ResumeDispatchRequest>,
+    ) -> Answer<wire::ResumeDispatchResponse> {
+        let role = role(&request.get_ref().role)?;
+        let pauses = self.door.system.resume_dispatch(role).await.map_err(|error| status(&error))?;
+        Ok(Response::new(wire::ResumeDispatchResponse { paused: Some(queue::pauses(pauses)) }))
+    }
+
+    type WatchTasksStream = Guarded<wire::TaskEvent>;
+
+    async fn watch_tasks(&self, request: Request<wire::WatchTasksRequest>) -> Answer<Self::WatchTasksStream> {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let given = request.get_ref().after_seq;
+        let after_seq = match u64::try_from(given) {
+            Ok(after_seq) => after_seq,
+            Err(_) if given == -1 => self.journal.stats().await.map_err(|error| journal_status(&error))?.last_seq,
+            Err(_) => {
+                let rule = format!("is {given}; allowed are -1 (from now on), 0 (from the start) and above");
+                return parsed(|problems| {
+                    problems.push("after_seq", rule);
+                    None
+                });
+            }
+        };
+        let (stream_prefix, gaps) = ("task/".to_owned(), after_seq == 0);
+        let query = EventQuery { after_seq, limit: journal::PAGE, stream_prefix, gaps, ..EventQuery::default() };
+        let events = Cursor::new(&self.door, &self.journal, query, true).events(queue::told).await?;
+        Ok(Response::new(self.door.guards.guard(deadline, events)))
+    }
+}
+
+impl Tasks {
+    async fn now(&self, task: &TaskId) -> Result<Option<wire::Task>, Status> {
+        self.door.system.task(task).await.map(|view| Some(shown(&view))).map_err(|error| status(&error))
+    }
+}
+
+/// A task, and why something is to be done with it.
+fn named<'r>(task: &str, reason: &'r str) -> Result<(TaskId, &'r str), Status> {
+    let task = parsed(|problems| {
+        if reason.len() > MAX_REASON_BYTES {
+            let given = reason.len();
+            problems.push("reason", format!("has {given} bytes; at most {MAX_REASON_BYTES} are allowed"));
+        }
+        problems.keep(TaskId::parse("task_id", task))
+    })?;
+    Ok((task, Some(reason.trim()).filter(|reason| !reason.is_empty()).unwrap_or("by request")))
+}
+
+/// Empty = all.
+fn role(text: &str) -> Result<Option<Role>, Status> {
+    match text {
+        "" => Ok(None),
+        text => parsed(|problems| problems.keep(Role::parse("role", text)).map(Some)),
     }
 }
 
@@ -154,6 +255,12 @@ fn shown(view: &TaskView) -> wire::Task {
     let mut task = of_row(&view.row);
     match &view.state {
         TaskState::Pending => at(&mut task, Phase::Pending, 0),
+        TaskState::Waiting { entry, reason, .. } => {
+            at(&mut task, Phase::Pending, 0);
+            task.queue_reason = reason.as_deref().unwrap_or_default().to_owned();
+            task.priority = entry.as_ref().map_or(0, |entry| i32::from(entry.priority.get()));
+            task.needs = entry.iter().flat_map(|entry| &entry.needs).map(ToString::to_string).collect();
+        }
         TaskState::Running { last: None } => at(&mut task, Phase::Generating, 0),
         TaskState::Running { last: Some(update) } => {
             at(&mut task, update.phase, update.percent);
@@ -240,8 +347,14 @@ fn of_row(row: &TaskRow) -> wire::Task {
         duration_ms: row.duration.map(millis).unwrap_or_default(),
         story_id: row.story_id.as_deref().unwrap_or_default().to_owned(),
         keyed: row.keyed,
+        queue_state: open_in_queue(row).into(),
         ..Default::default()
     }
+}
+
+fn open_in_queue(row: &TaskRow) -> wire::QueueState {
+    let state = row.queue.filter(|_| row.status == TaskStatus::Open);
+    state.map_or(wire::QueueState::Unspecified, queue::state)
 }
 
 /// `role` = texts are wanted.

@@ -1,4 +1,4 @@
-//! A plan approved again: what is new, what changed, what is left alone. And ids that other plans use already.
+//! By what a plan approved again is known to be the same, and what becomes of ids that other plans use already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,6 @@ use sha2::{Digest, Sha256};
 use super::place::Place;
 use super::report::{Report, quote};
 use super::task::{Plan, PlannedTask};
-
-/// A task of the plan as it was approved before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub id: TaskId,
-    /// Its [`PlannedTask::content_hash`].
-    pub content: String,
-    /// Whether work on it has begun, or ended.
-    pub started: bool,
-}
-
-/// What becomes of each task. New ones are added, unstarted ones updated, started ones left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub added: Vec<TaskId>,
-    pub updated: Vec<TaskId>,
-    /// Changed in the plan, but started before.
-    pub left: Vec<TaskId>,
-    pub unchanged: Vec<TaskId>,
-    /// No longer in the plan. Nobody said that they are to be cancelled.
-    pub gone: Vec<TaskId>,
-}
 
 impl PlannedTask {
     /// SHA-256 of everything the plan says of the task, in hex.
@@ -52,24 +30,6 @@ impl Plan {
         }
         self.tasks.iter().for_each(|task| hasher.update(task.content_hash()));
         hex(&hasher.finalize())
-    }
-
-    /// What this plan changes of the one approved before.
-    #[must_use]
-    pub fn changes(&self, before: &[Known]) -> Changes {
-        let mut known: BTreeMap<&TaskId, &Known> = before.iter().map(|known| (&known.id, known)).collect();
-        let mut changes = Changes::default();
-        for task in &self.tasks {
-            let list = match known.remove(&task.id) {
-                None => &mut changes.added,
-                Some(known) if known.content == task.content_hash() => &mut changes.unchanged,
-                Some(known) if known.started => &mut changes.left,
-                Some(_) => &mut changes.updated,
-            };
-            list.push(task.id.clone());
-        }
-        changes.gone = before.iter().filter(|task| known.contains_key(&task.id)).map(|task| task.id.clone()).collect();
-        changes
     }
 
     /// Renames each task whose id another plan has taken to `{plan_id}/{id}`, wherever it is named.
@@ -111,15 +71,6 @@ mod tests {
     use super::super::source::testing::{plan, shape};
     use super::*;
 
-    fn known(plan: &Plan, started: &[&str]) -> Vec<Known> {
-        let one = |task: &PlannedTask| Known {
-            id: task.id.clone(),
-            content: task.content_hash(),
-            started: started.contains(&task.id.as_str()),
-        };
-        plan.tasks.iter().map(one).collect()
-    }
-
     #[test]
     fn how_a_plan_is_written_down_does_not_change_its_content() {
         let markdown = plan("## DEV Tasks\n- [ ] A: x\n- [ ] B: y\n  - Depends on: A\n");
@@ -132,18 +83,6 @@ mod tests {
             let other = plan(&format!("## DEV Tasks\n{other}"));
             assert_ne!(other.content_hash(), plan("## DEV Tasks\n- [ ] A: x\n").content_hash());
         }
-    }
-
-    #[test]
-    fn a_plan_approved_again_adds_updates_and_leaves() {
-        let before = plan("## DEV Tasks\n- [ ] A: a\n- [ ] B: b\n- [ ] C: c\n- [ ] D: d\n");
-        let after = plan("## DEV Tasks\n- [ ] A: a\n- [ ] B: other\n- [ ] C: other\n- [ ] E: e\n");
-        let changes = after.changes(&known(&before, &["A", "C"]));
-        let ids = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let lists = [&changes.added, &changes.updated, &changes.left, &changes.unchanged, &changes.gone];
-        assert_eq!(lists.map(|list| ids(list)), ["E", "B", "C", "A", "D"]);
-        let again = before.changes(&known(&before, &[]));
-        assert_eq!(again, Changes { unchanged: again.unchanged.clone(), ..Changes::default() });
     }
 
     #[test]

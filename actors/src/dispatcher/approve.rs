@@ -11,7 +11,7 @@ use crate::domain::id::{Role, StreamId, TaskId};
 use crate::domain::plan::{Approval, Change, Planned};
 use crate::error::SystemError;
 use crate::ports::{Append, JournalError, whole_stream};
-use crate::world::World;
+use crate::world::{Claim, World};
 
 /// A plan whose tasks are to be queued.
 #[derive(Clone, Debug)]
@@ -80,6 +80,7 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
         if let Some(approval) = before.filter(|before| before.content_hash == plan.content_hash) {
             return Ok(Approved { approval: unchanged(&approval), new: false });
         }
+        let _claims = claims(world, &plan).await;
         let prepared = prepare(world, plan.tasks.clone(), OnOther::Amend).await?;
         let approval = Arc::new(approval(&plan, &prepared.all));
         let event = Event::PlanApproved(approval.clone());
@@ -97,6 +98,16 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
         }
     }
     Err(SystemError::Unavailable(format!("plan {} is just approved elsewhere; try again", plan.plan).into()))
+}
+
+/// What is written first is told first. All in one order, so that two plans do not wait for each other.
+async fn claims<'w>(world: &'w World, plan: &NewPlan) -> Vec<Claim<'w>> {
+    let tasks: BTreeSet<&TaskId> = plan.tasks.iter().map(|new| &new.task).collect();
+    let mut claims = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        claims.push(world.registry.claimed(task).await);
+    }
+    claims
 }
 
 fn unchanged(approval: &Approval) -> Arc<Approval> {

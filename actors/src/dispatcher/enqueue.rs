@@ -94,6 +94,13 @@ pub(super) async fn prepare(world: &World, tasks: Vec<NewTask>, on_other: OnOthe
         let row = find(world, &new.task).await?;
         let change = match &row {
             None => Change::Added,
+            Some(row)
+                if on_other == OnOther::Refuse
+                    && together.len() == 1
+                    && *row.content_hash != *new.spec.content_hash() =>
+            {
+                return Err(SystemError::OtherContent { task: new.task });
+            }
             Some(row) if on_other == OnOther::Refuse && *row.content_hash != *new.spec.content_hash() => {
                 problems.push(new.task.as_str(), "exists with other content");
                 continue;

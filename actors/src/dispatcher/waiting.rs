@@ -67,6 +67,8 @@ enum News {
 /// Looks, decides and writes, again when somebody else wrote first. The run that was meant; `None` = nothing was to be
 /// done.
 async fn change(world: &World, task: &TaskId, wish: Wish) -> Result<Option<u32>, SystemError> {
+    // What is written first is told first.
+    let _claim = world.registry.claimed(task).await;
     for _ in 0..MOST_TRIES {
         let Some(row) = world.ports.journal.task(task).await? else { return gone(world, task, &wish).await };
         let Some((events, news)) = decide(world, &row, &wish).await? else { return Ok(None) };

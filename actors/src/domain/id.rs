@@ -76,6 +76,13 @@ impl TaskId {
     }
 }
 
+impl TaskId {
+    /// For a task whose client gave it no name.
+    pub(crate) fn made_up(random: u64) -> Self {
+        Self(format!("task-{random:016x}").into())
+    }
+}
+
 impl AgentId {
     /// Checks a client's text. The problem names `field`.
     pub fn parse(field: &str, text: &str) -> Result<Self, Problem> {

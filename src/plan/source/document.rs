@@ -39,7 +39,7 @@ const KEYS: [&str; 17] = [
 ];
 
 /// The phases of a story that release what a plan holds back.
-const PHASES: [(&str, &str); 3] = [("BUILD", "BUILD"), ("TEST", "TEST"), ("IN_PROGRESS", "IN_PROGRESS")];
+pub const PHASES: [&str; 3] = ["BUILD", "TEST", "IN_PROGRESS"];
 
 /// Where a document stands: in the file itself, or how far inside.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ fn read_header(object: &Object<'_>, header: &mut Header, report: &mut Report) {
     if !roles.is_empty() {
         origin.roles = roles;
     }
-    if let Some(phase) = object.word("hold_until_phase", &PHASES, report) {
+    if let Some(phase) = object.word("hold_until_phase", &PHASES.map(|phase| (phase, phase)), report) {
         header.hold_until_phase = Some(phase.to_owned());
     }
     header.await_execution = object.truth("await_execution", report).unwrap_or(header.await_execution);

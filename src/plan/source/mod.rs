@@ -38,6 +38,7 @@ use super::place::Place;
 use super::report::Report;
 use super::task::Source;
 pub(crate) use document::Inside;
+pub use document::PHASES;
 pub(crate) use node::{Node, Value};
 pub(crate) use object::Object;
 use outline::Outline;

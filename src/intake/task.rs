@@ -1,0 +1,118 @@
+//! One task of a plan as the queue takes it.
+
+use std::sync::Arc;
+
+use moothall_actors::NewTask;
+use moothall_actors::domain::problem::{Problem, Problems};
+use moothall_actors::domain::task::TaskDraft;
+
+use crate::config::PlansConfig;
+use crate::plan::PlannedTask;
+
+/// `hold`: the phase that its story has to reach first. Problems name the task.
+pub(super) fn new_task(planned: &PlannedTask, hold: Option<&str>, plans: &PlansConfig) -> Result<NewTask, Problems> {
+    let mut problems = not_yet(planned);
+    match draft(planned).check() {
+        Ok(spec) if problems.0.is_empty() => Ok(NewTask {
+            task: planned.id.clone(),
+            spec,
+            priority: planned.priority,
+            needs: planned.dependencies.clone(),
+            on_failure: planned.on_dependency_failure.unwrap_or(plans.on_dependency_failure),
+            hold: hold.filter(|_| !planned.story_id.is_empty()).map(Arc::from),
+            parked: None,
+        }),
+        checked => {
+            problems.0.extend(checked.err().unwrap_or_default().0);
+            Err(Problems(problems.0.into_iter().map(|problem| of_task(planned, problem)).collect()))
+        }
+    }
+}
+
+fn of_task(planned: &PlannedTask, Problem { field, message }: Problem) -> Problem {
+    Problem::new(format!("tasks.{}.{field}", planned.id), message)
+}
+
+/// What a plan can ask for and nobody here can do yet.
+fn not_yet(planned: &PlannedTask) -> Problems {
+    let mut problems = Problems::default();
+    let wanted = [("await_execution", planned.await_execution), ("requires_deliberation", planned.requires_deliberation)];
+    for (field, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+        problems.push(field, "is true, but this version has nobody who carries out what was decided; leave it out");
+    }
+    problems
+}
+
+fn draft(planned: &PlannedTask) -> TaskDraft {
+    let constraints = &planned.constraints;
+    let mut metadata = constraints.metadata.clone();
+    let origin = [("story_id", &planned.story_id), ("plan_id", &planned.plan_id)];
+    for (key, value) in origin.into_iter().filter(|(_, value)| !value.is_empty()) {
+        metadata.insert(key.to_owned(), value.clone());
+    }
+    let mut num_agents = planned.num_agents.map_or(0, |number| i32::from(number.get()));
+    if !planned.requires_pre_deliberation {
+        metadata.insert("requires_pre_deliberation".to_owned(), "false".to_owned());
+        num_agents = num_agents.max(1);
+    }
+    let timeout = constraints.timeout.map_or(0, |timeout| timeout.as_secs());
+    TaskDraft {
+        orchestrate: true,
+        role: planned.role.to_string(),
+        description: planned.description.clone(),
+        rubric: constraints.rubric.clone(),
+        requirements: constraints.requirements.clone(),
+        metadata,
+        max_iterations: constraints.max_iterations.map_or(0, i32::from),
+        timeout_seconds: i32::try_from(timeout).unwrap_or(i32::MAX),
+        rounds: planned.rounds.map_or(0, i32::from),
+        num_agents,
+        options: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moothall_actors::domain::id::{Role, TaskId};
+    use moothall_actors::domain::queue::OnDependencyFailure;
+    use moothall_actors::domain::task::{Review, TaskKind};
+
+    use super::*;
+    use crate::config::UnknownRole;
+
+    fn plans() -> PlansConfig {
+        let on_dependency_failure = OnDependencyFailure::Skip;
+        PlansConfig { max_tasks: 9, unknown_role: UnknownRole::Park, hold_until_phase: None, on_dependency_failure }
+    }
+
+    fn planned() -> PlannedTask {
+        let id = TaskId::parse("id", "T-1").unwrap();
+        let task = PlannedTask::new(id, Role::dev(), "parse a duration".to_owned());
+        PlannedTask { plan_id: "P-1".to_owned(), story_id: "S-1".to_owned(), ..task }
+    }
+
+    #[test]
+    fn a_planned_task_is_orchestrated_for_its_story_and_plan() {
+        let new = new_task(&planned(), Some("BUILD"), &plans()).unwrap();
+        assert_eq!((new.spec.kind, new.spec.review), (TaskKind::Orchestrate, Review::Council));
+        assert_eq!((new.spec.story_id(), new.spec.plan_id()), (Some("S-1"), Some("P-1")));
+        assert_eq!((new.hold.as_deref(), new.on_failure), (Some("BUILD"), OnDependencyFailure::Skip));
+        let without_story = PlannedTask { story_id: String::new(), ..planned() };
+        assert_eq!(new_task(&without_story, Some("BUILD"), &plans()).unwrap().hold, None);
+    }
+
+    #[test]
+    fn without_deliberation_one_agent_proposes_and_nobody_reviews() {
+        let alone = PlannedTask { requires_pre_deliberation: false, ..planned() };
+        let new = new_task(&alone, None, &plans()).unwrap();
+        assert_eq!((new.spec.review, new.spec.num_agents.map(std::num::NonZeroU16::get)), (Review::Skip, Some(1)));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said_with_the_task() {
+        let wrong = PlannedTask { await_execution: true, rounds: Some(9), ..planned() };
+        let fields: Vec<_> =
+            new_task(&wrong, None, &plans()).unwrap_err().0.into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["tasks.T-1.await_execution", "tasks.T-1.rounds"]);
+    }
+}

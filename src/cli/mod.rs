@@ -15,6 +15,7 @@ mod exit;
 mod export;
 mod journal;
 mod live;
+mod moment;
 mod output;
 mod plan;
 mod replay;

@@ -15,7 +15,9 @@ use crate::grpc::proto::moothall::v1::{
     StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
 };
 use crate::grpc::verdict;
-use crate::store::{DatabaseUrl, PruneOrder, Pruned, SqliteJournal, StoreOptions, StoreReader, StoredEvent, before};
+use crate::store::{
+    DatabaseUrl, EventQuery, PruneOrder, Pruned, SqliteJournal, StoreOptions, StoreReader, StoredEvent, before,
+};
 
 /// Events read from a file at once.
 const PAGE: usize = 512;
@@ -35,6 +37,9 @@ pub(crate) struct Query {
     /// Prefix of the stream's name.
     pub(crate) stream: String,
     pub(crate) types: Vec<String>,
+    /// Of this time or later, and of earlier ones, in milliseconds; `None` = no bound.
+    pub(crate) since: Option<i64>,
+    pub(crate) before: Option<i64>,
     pub(crate) follow: bool,
 }
 
@@ -61,6 +66,8 @@ impl Source {
                     stream_prefix: query.stream.clone(),
                     types: query.types.clone(),
                     follow: query.follow,
+                    since_ms: query.since.unwrap_or_default(),
+                    until_ms: query.before.unwrap_or_default(),
                 };
                 let mut events = daemon.journal().read(request).await?.into_inner();
                 while let Some(event) = events.next().await.transpose()?.filter(|event| !is_beyond(event)) {
@@ -187,16 +194,21 @@ async fn read(
     query: &Query,
     mut take: impl FnMut(JournalEvent) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let prefix = Some(query.stream.as_str()).filter(|prefix| !prefix.is_empty());
-    let mut after = u64::try_from(query.after).unwrap_or_default();
+    let time = |at: Option<i64>| at.map(|at| Timestamp(u64::try_from(at).unwrap_or_default()));
+    let mut events = EventQuery {
+        after_seq: u64::try_from(query.after).unwrap_or_default(),
+        limit: PAGE,
+        stream_prefix: query.stream.clone(),
+        kinds: query.types.clone(),
+        since: time(query.since),
+        until: time(query.before),
+        gaps: query.after == 0,
+    };
     loop {
-        let page = match query.after {
-            0 => store.read_kept(after, PAGE, prefix, &query.types).await?,
-            _ => store.read_filtered(after, PAGE, prefix, &query.types).await?,
-        };
+        let page = store.select(events.clone()).await?;
         let Some(last) = page.last() else { return Ok(()) };
-        after = last.seq;
-        let is_last = page.len() < PAGE || query.until.is_some_and(|until| long(after) >= until);
+        events.after_seq = last.seq;
+        let is_last = page.len() < PAGE || query.until.is_some_and(|until| long(events.after_seq) >= until);
         let wanted = |event: &StoredEvent| query.until.is_none_or(|until| long(event.seq) <= until);
         page.into_iter().filter(wanted).try_for_each(|event| take(wire(event)))?;
         if is_last {

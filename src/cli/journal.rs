@@ -220,14 +220,8 @@ async fn tail(args: TailArgs, source: &Source, output: &Output) -> Result<(), Fa
     let lines = i64::try_from(most).unwrap_or(i64::MAX);
     let after =
         args.after.unwrap_or_else(|| if filtered { 0 } else { last.saturating_sub(lines).max(kept_after).max(0) });
-    let query = Query {
-        after,
-        stream: args.stream,
-        types: args.types,
-        since: times.0,
-        before: times.1,
-        ..Query::default()
-    };
+    let query =
+        Query { after, stream: args.stream, types: args.types, since: times.0, before: times.1, ..Query::default() };
     let mut kept = VecDeque::new();
     source
         .each(&query, |event| {

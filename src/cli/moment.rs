@@ -21,7 +21,8 @@ impl Moment {
             return Ok(Self::Ago(age));
         }
         let time = prost_types::Timestamp::from_str(text).map_err(|_| RULE.to_owned())?;
-        let millis = time.seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(i64::from(time.nanos) / 1_000_000));
+        let millis =
+            time.seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(i64::from(time.nanos) / 1_000_000));
         // 0 would mean no time at all.
         millis.filter(|millis| *millis > 0).map(Self::At).ok_or_else(|| format!("{RULE}; not before 1970"))
     }

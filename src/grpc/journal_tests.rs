@@ -101,7 +101,10 @@ fn times_that_nothing_can_be_between_are_refused() {
         let request = wire::ReadRequest { since_ms, until_ms, follow, ..Default::default() };
         query(&request).unwrap_err().message().to_owned()
     };
-    assert_eq!(refused(-1, -2, false), "since_ms is -1; allowed are 0 and above; until_ms is -2; allowed are 0 and above");
+    assert_eq!(
+        refused(-1, -2, false),
+        "since_ms is -1; allowed are 0 and above; until_ms is -2; allowed are 0 and above"
+    );
     assert_eq!(refused(5, 5, false), "until_ms is 5; allowed is a time after since_ms, 5");
     assert!(refused(0, 5, true).contains("follow"));
 }

@@ -50,7 +50,8 @@ pub(super) fn millis(at: Timestamp) -> i64 {
 fn halve(conn: &Connection, mut span: Span, at: Timestamp) -> Result<Span, ReadError> {
     let at = millis(at);
     // Numbers may be missing: the next event stands for them.
-    let mut next = conn.prepare_cached("SELECT seq, at FROM events WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT 1")?;
+    let mut next =
+        conn.prepare_cached("SELECT seq, at FROM events WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT 1")?;
     while span.before.saturating_sub(span.after) > 1 {
         let middle = span.after + (span.before - span.after) / 2;
         let found = next.query_row((middle, span.before), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?))).optional()?;

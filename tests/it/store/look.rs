@@ -54,7 +54,8 @@ async fn events_are_found_by_stream_and_type() {
     let store = Store::with_tasks().await;
     let found = async |after, limit, prefix, kinds: &[&str]| -> Vec<u64> {
         let kinds: Vec<_> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        let events = store.select(EventQuery { after_seq: after, limit, stream_prefix: prefix.into(), kinds, ..all() }).await;
+        let events =
+            store.select(EventQuery { after_seq: after, limit, stream_prefix: prefix.into(), kinds, ..all() }).await;
         events.iter().map(|event| event.seq).collect()
     };
     assert_eq!(found(0, 100, "", &[]).await, [1, 2, 3, 4, 5, 6, 7]);

@@ -15,6 +15,7 @@ use super::moment::{Moment, age};
 use super::output::{Output, brief, count, time};
 use super::replay;
 use super::source::{self, Query, Source};
+use super::state;
 use crate::grpc::proto::moothall::v1::{JournalEvent, PruneResponse};
 use crate::store::{DatabaseUrl, SqliteJournal};
 
@@ -49,6 +50,8 @@ enum JournalCommand {
         #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "task")]
         diff: Option<Vec<String>>,
     },
+    /// What a task, one of its deliberations or a council was at an earlier place
+    State(state::StateArgs),
     /// How big it is
     Stats,
     /// Read every event back and check it
@@ -136,6 +139,7 @@ async fn look(command: JournalCommand, source: &Source, output: &Output) -> Resu
             (_, Some([first, second])) => replay::diff(first, second, source, output).await,
             (task, _) => replay::run(&task.unwrap_or_default(), run, source, output).await,
         },
+        JournalCommand::State(args) => state::run(&args, source, output).await,
         JournalCommand::Stats => {
             let stats = source.stats().await?;
             output.message("moothall.v1.StatsResponse", &stats, || {

@@ -22,6 +22,7 @@ mod replay;
 mod serve;
 mod sim;
 mod source;
+mod state;
 mod status;
 mod task;
 mod verdict;

@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{RunId, StreamId, TaskId, Timestamp};
+use moothall_actors::ports::JournalError;
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
+use crate::grpc::past::{self, Kept, Streams};
 use crate::grpc::proto::moothall::v1::{
     BackupRequest, BackupResponse, GetVerdictRequest, JournalEvent, PruneRequest, PruneResponse, ReadRequest,
-    StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
+    StateAtRequest, StateAtResponse, StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
 };
 use crate::grpc::verdict;
 use crate::store::{
@@ -95,6 +98,14 @@ impl Source {
         }
     }
 
+    /// What something was at an earlier place.
+    pub(crate) async fn state(&self, request: StateAtRequest) -> Result<StateAtResponse, Failure> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.journal().state_at(request).await?.into_inner()),
+            Self::Store(store) => Ok(past::state_at(store, &request).await?),
+        }
+    }
+
     pub(crate) async fn stats(&self) -> Result<StatsResponse, Failure> {
         match self {
             Self::Daemon(daemon) => Ok(daemon.journal().stats(StatsRequest {}).await?.into_inner()),
@@ -151,14 +162,36 @@ async fn run_of(store: &StoreReader, task: &str, run: i32) -> Result<(RunId, Vec
         return Err(Failure::new(Exit::NO_INPUT, format!("task {task} is not in this store")));
     };
     let run = RunId { task, run: u32::try_from(run).ok().filter(|run| *run > 0).unwrap_or(row.run) };
-    let (stream, mut events) = (StreamId::deliberation(&run), Vec::new());
+    let events = whole(store, &StreamId::deliberation(&run)).await?;
+    Ok((run, events))
+}
+
+/// One stream to its end, from a file.
+async fn whole(store: &StoreReader, stream: &StreamId) -> Result<Vec<Recorded>, JournalError> {
+    let mut events: Vec<Recorded> = Vec::new();
     loop {
-        let page = store.stream(&stream, events.len() as u64, PAGE).await?;
+        let page = store.stream(stream, events.last().map_or(0, |last| last.version), PAGE).await?;
         let is_last = page.len() < PAGE;
         events.extend(page);
         if is_last {
-            return Ok((run, events));
+            return Ok(events);
         }
+    }
+}
+
+#[async_trait]
+impl Streams for StoreReader {
+    async fn whole(&self, stream: &StreamId) -> Result<Vec<Recorded>, JournalError> {
+        whole(self, stream).await
+    }
+
+    async fn was_pruned(&self, task: &TaskId) -> Result<bool, JournalError> {
+        Ok(self.tombstone(task).await?.is_some())
+    }
+
+    async fn kept(&self) -> Result<Kept, JournalError> {
+        let retained = self.retained().await?;
+        Ok(Kept { first: retained.first_kept, oldest: retained.oldest })
     }
 }
 

@@ -17,6 +17,7 @@ use super::door::Door;
 use super::guard::Guarded;
 use super::number::{int, long};
 use super::orchestrator::parsed;
+use super::past;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::journal_service_server::JournalService;
 use super::prune::{self, PruneError, Pruned, Retained, Wish};
@@ -193,6 +194,10 @@ impl JournalService for JournalDoor {
         let events = whole_stream(&*self.journal, &stream).await.map_err(|error| journal_status(&error))?;
         let document = verdict::document(&run, &events);
         document.map(Response::new).ok_or_else(|| refuse(Kind::WrongState, &format!("run {run} has not begun")))
+    }
+
+    async fn state_at(&self, request: Request<wire::StateAtRequest>) -> Answer<wire::StateAtResponse> {
+        past::state_at(&*self.journal, request.get_ref()).await.map(Response::new)
     }
 
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Answer<wire::BackupResponse> {

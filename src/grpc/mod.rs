@@ -21,12 +21,14 @@ mod legacy;
 mod metrics;
 mod number;
 mod orchestrator;
+pub(crate) mod past;
 pub mod proto;
 mod prune;
 mod request;
 mod routes;
 mod server;
 mod tasks;
+mod then;
 pub(crate) mod verdict;
 
 pub use council::AgentSettings;

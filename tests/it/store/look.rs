@@ -52,7 +52,7 @@ fn all() -> EventQuery {
 #[tokio::test]
 async fn events_are_found_by_stream_and_type() {
     let store = Store::with_tasks().await;
-    let found = async |after, limit, prefix, kinds: &[&str]| -> Vec<u64> {
+    let found = async |after, limit, prefix: &str, kinds: &[&str]| -> Vec<u64> {
         let kinds: Vec<_> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
         let events =
             store.select(EventQuery { after_seq: after, limit, stream_prefix: prefix.into(), kinds, ..all() }).await;

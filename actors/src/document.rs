@@ -86,7 +86,8 @@ impl Document {
     }
 }
 
-fn standing(record: &Record) -> Option<Standing> {
+/// `None` = it has a verdict that does not fit its events.
+pub(crate) fn standing(record: &Record) -> Option<Standing> {
     Some(match &record.end {
         None => Standing::Open,
         Some(End::Verdict(_)) => Standing::Completed(Arc::new(record.outcome()?)),
@@ -115,19 +116,7 @@ fn review(record: &Record, event: &Event) -> Option<Review> {
 mod tests {
     use super::*;
     use crate::deliberation::table::{Table, answer, chosen_by_architect, plan, usual};
-    use crate::domain::event::{NewEvent, SCHEMA};
-    use crate::domain::id::StreamId;
-
-    fn recorded(log: &[NewEvent]) -> Vec<Recorded> {
-        let place = |(place, event): (u64, &NewEvent)| Recorded {
-            seq: place,
-            stream: StreamId::named("deliberation/t/1"),
-            version: place,
-            schema: SCHEMA,
-            event: event.clone(),
-        };
-        (1..).zip(log).map(place).collect()
-    }
+    use crate::past::recorded;
 
     #[test]
     fn the_document_of_the_journal_says_what_clients_were_told() {

@@ -18,6 +18,7 @@ pub mod document;
 pub mod domain;
 pub mod error;
 mod gate;
+pub mod past;
 pub mod ports;
 pub mod progress;
 mod pruned;

@@ -51,22 +51,14 @@ fn asked(record: &Record, prompts: &Arc<Prompts>, call: &CallId) -> Option<Arc<s
 mod tests {
     use super::*;
     use crate::deliberation::table::{Table, chosen_by_architect, plan};
-    use crate::domain::event::SCHEMA;
-    use crate::domain::id::StreamId;
+    use crate::past::recorded;
     use crate::testing::embedded_prompts;
 
     #[test]
     fn every_call_is_shown_with_what_it_was_asked() {
         let mut table = Table::begun(chosen_by_architect(plan(3, 1)));
         table.finish();
-        let place = |(place, event): (u64, &crate::domain::event::NewEvent)| Recorded {
-            seq: place,
-            stream: StreamId::named("deliberation/t/1"),
-            version: place,
-            schema: SCHEMA,
-            event: event.clone(),
-        };
-        let events: Vec<_> = (1..).zip(&table.log).map(place).collect();
+        let events = recorded(&table.log);
         let prompts = Arc::new(Prompts::compile(embedded_prompts()).unwrap());
         let told = replay(&events, &prompts).unwrap();
         assert_eq!(told.len(), events.len());

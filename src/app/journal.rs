@@ -17,7 +17,7 @@ use crate::config::{RetentionConfig, StoreConfig};
 use crate::grpc::{
     Backup, BackupError, EventPage, EventQuery, JournalAdmin, PruneError, Pruned, Retained, Verification, Wish,
 };
-use crate::store::{DatabaseUrl, FaultHook, FaultPoint, SqliteJournal, StoreError, StoreOptions};
+use crate::store::{self, DatabaseUrl, FaultHook, FaultPoint, SqliteJournal, StoreError, StoreOptions};
 
 /// Names a point at which the process is to die, for tests of recovery: `before_commit:17` = at the 17th time.
 const FAULT_VARIABLE: &str = "MOOTHALL_FAULT_POINT";
@@ -108,17 +108,18 @@ impl Journal for StoredJournal {
     }
 }
 
+/// The same question in the store's words.
+fn asked(query: &EventQuery) -> store::EventQuery {
+    let EventQuery { after_seq, limit, stream_prefix, types, since, until, gaps } = query.clone();
+    store::EventQuery { after_seq, limit, stream_prefix, kinds: types, since, until, gaps }
+}
+
 #[async_trait]
 impl JournalAdmin for StoredJournal {
     async fn select(&self, query: &EventQuery) -> Result<EventPage, JournalError> {
-        let prefix = Some(query.stream_prefix.as_str()).filter(|prefix| !prefix.is_empty());
         // Asked first: at the end of the page all events up to it were looked at, also those that did not match.
         let head = self.store.stats().await?.last_seq;
-        let reader = self.store.reader();
-        let stored = match query.gaps {
-            true => reader.read_kept(query.after_seq, query.limit, prefix, &query.types).await?,
-            false => reader.read_filtered(query.after_seq, query.limit, prefix, &query.types).await?,
-        };
+        let stored = self.store.reader().select(asked(query)).await?;
         let end = stored.len() < query.limit;
         let last = stored.last().map_or(query.after_seq, |event| event.seq);
         let next_after = if end { last.max(head) } else { last };

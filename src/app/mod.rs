@@ -153,7 +153,8 @@ pub async fn run(
         IntakeSettings { plans: config.plans.clone(), council: councils::template(&config) },
     );
     let settings = settings::grpc(&config);
-    let serving = grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));
+    let serving =
+        grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));
     let grpc = tokio::spawn(serving);
     let upkeep = [retention::begin(journal.store(), config.retention, clock), sizes::begin(journal.store())];
     readiness.enter(Stage::Ready);

@@ -1,8 +1,8 @@
 //! From the configuration to what each part wants to know.
 
+use moothall_actors::domain::council::{Endpoint, Sampling};
 use moothall_actors::queue::Limits;
 use moothall_actors::{QueueSettings, Settings};
-use moothall_actors::domain::council::{Endpoint, Sampling};
 
 use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
 use crate::grpc::{AgentSettings, GrpcSettings, ModelProfile};

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use super::config::ConfigArgs;
 use super::exit::{Exit, Failure};
 use super::export;
+use super::moment::{Moment, age};
 use super::output::{Output, brief, count, time};
 use super::replay;
 use super::source::{self, Query, Source};
+use super::state;
 use crate::grpc::proto::moothall::v1::{JournalEvent, PruneResponse};
 use crate::store::{DatabaseUrl, SqliteJournal};
 
@@ -48,6 +50,8 @@ enum JournalCommand {
         #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "task")]
         diff: Option<Vec<String>>,
     },
+    /// What a task, one of its deliberations or a council was at an earlier place
+    State(state::StateArgs),
     /// How big it is
     Stats,
     /// Read every event back and check it
@@ -85,9 +89,9 @@ struct RestoreArgs {
 
 #[derive(Args, Debug)]
 struct TailArgs {
-    /// How many
-    #[arg(short = 'n', long, default_value_t = 20)]
-    lines: usize,
+    /// How many [default: 20]
+    #[arg(short = 'n', long)]
+    lines: Option<usize>,
     /// Go on with what is written from now on
     #[arg(short, long)]
     follow: bool,
@@ -100,7 +104,17 @@ struct TailArgs {
     /// Only events of this type, such as TaskCompleted; can be given many times
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
+    /// Only events of this time or later, such as 2026-11-22T07:30:00Z, or of the last 15m, 2h or 3d; all of them
+    /// unless --lines is given
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse)]
+    since: Option<Moment>,
+    /// Only events before this time, given in the same way
+    #[arg(long, value_name = "TIME", value_parser = Moment::parse, conflicts_with = "follow")]
+    until: Option<Moment>,
 }
+
+/// The last so many, unless it is said from where on.
+const LINES: usize = 20;
 
 pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Result<(), Failure> {
     let store = args.store.as_deref();
@@ -125,6 +139,7 @@ async fn look(command: JournalCommand, source: &Source, output: &Output) -> Resu
             (_, Some([first, second])) => replay::diff(first, second, source, output).await,
             (task, _) => replay::run(&task.unwrap_or_default(), run, source, output).await,
         },
+        JournalCommand::State(args) => state::run(&args, source, output).await,
         JournalCommand::Stats => {
             let stats = source.stats().await?;
             output.message("moothall.v1.StatsResponse", &stats, || {
@@ -184,21 +199,6 @@ async fn restore(args: RestoreArgs, store: Option<&str>, output: &Output) -> Res
     Ok(output.line(&format!("{shown}: restored with {events} events, up to event {last_seq}"))?)
 }
 
-/// Whole days, hours, minutes or seconds.
-fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || "must be a whole number and d, h, m or s, such as 30d".to_owned();
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        "s" => 1,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
-}
-
 fn when(at_ms: i64) -> String {
     if at_ms == 0 { "never".to_owned() } else { time(at_ms) }
 }
@@ -216,13 +216,16 @@ async fn verify(source: &Source, output: &Output) -> Result<(), Failure> {
 async fn tail(args: TailArgs, source: &Source, output: &Output) -> Result<(), Failure> {
     let stats = source.stats().await?;
     let (last, kept_after) = (stats.last_seq, stats.first_kept.saturating_sub(1));
-    let filtered = !args.stream.is_empty() || !args.types.is_empty();
+    let times = (args.since.map(Moment::millis), args.until.map(Moment::millis));
+    let filtered = !args.stream.is_empty() || !args.types.is_empty() || times != (None, None);
+    let from_a_place = args.after.is_some() || args.since.is_some();
+    let most = args.lines.unwrap_or(if from_a_place { usize::MAX } else { LINES });
     // With a filter nobody knows where the last ones stand: all are read, the last are kept.
-    let lines = i64::try_from(args.lines).unwrap_or(i64::MAX);
+    let lines = i64::try_from(most).unwrap_or(i64::MAX);
     let after =
         args.after.unwrap_or_else(|| if filtered { 0 } else { last.saturating_sub(lines).max(kept_after).max(0) });
-    let most = if args.after.is_some() { usize::MAX } else { args.lines };
-    let query = Query { after, stream: args.stream, types: args.types, ..Query::default() };
+    let query =
+        Query { after, stream: args.stream, types: args.types, since: times.0, before: times.1, ..Query::default() };
     let mut kept = VecDeque::new();
     source
         .each(&query, |event| {
@@ -333,15 +336,6 @@ fn payload(event: &JournalEvent, output: &Output) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_age_is_a_number_and_a_unit() {
-        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(["0d", "2h", "3m", "4s"].map(|text| age(text).unwrap().as_secs()), [0, 7_200, 180, 4]);
-        for wrong in ["", "d", "30", "-1d", "1.5h", "1w", "9999999999d", "1ä"] {
-            assert!(age(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_payload_is_json_in_json_and_text_when_it_is_none() {

@@ -15,12 +15,15 @@ mod exit;
 mod export;
 mod journal;
 mod live;
+mod moment;
 mod output;
 mod plan;
+mod queue;
 mod replay;
 mod serve;
 mod sim;
 mod source;
+mod state;
 mod status;
 mod task;
 mod verdict;
@@ -86,10 +89,13 @@ enum Command {
     /// Let agents join and leave councils
     #[command(subcommand)]
     Agent(agent::AgentCommand),
-    /// Look at tasks and cancel them
+    /// Look at tasks, queue, cancel, retry and park them
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// Look at plans before they are carried out
+    /// What waits for its turn, and pausing it
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Look at plans, and have them carried out
     #[command(subcommand)]
     Plan(plan::PlanCommand),
     /// What a task came to, with all its evidence
@@ -159,7 +165,8 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Council(command) => council::run(command, &connect(server).await?, output).await,
         Command::Agent(command) => agent::run(command, &connect(server).await?, output).await,
         Command::Task(command) => task::run(command, &connect(server).await?, output).await,
-        Command::Plan(command) => plan::run(command, output),
+        Command::Queue(command) => queue::run(command, &connect(server).await?, output).await,
+        Command::Plan(command) => plan::run(command, server, output).await,
         Command::Verdict(args) => document::verdict(args, server, output).await,
         Command::Why(args) => document::why(args, server, output).await,
         Command::Status(args) => status::run(args, &connect(server).await?, output).await,

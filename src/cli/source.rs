@@ -3,19 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{RunId, StreamId, TaskId, Timestamp};
+use moothall_actors::ports::JournalError;
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
+use crate::grpc::past::{self, Kept, Streams};
 use crate::grpc::proto::moothall::v1::{
     BackupRequest, BackupResponse, GetVerdictRequest, JournalEvent, PruneRequest, PruneResponse, ReadRequest,
-    StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
+    StateAtRequest, StateAtResponse, StatsRequest, StatsResponse, VerdictDocument, VerifyRequest, VerifyResponse,
 };
 use crate::grpc::verdict;
-use crate::store::{DatabaseUrl, PruneOrder, Pruned, SqliteJournal, StoreOptions, StoreReader, StoredEvent, before};
+use crate::store::{
+    DatabaseUrl, EventQuery, PruneOrder, Pruned, SqliteJournal, StoreOptions, StoreReader, StoredEvent, before,
+};
 
 /// Events read from a file at once.
 const PAGE: usize = 512;
@@ -35,6 +40,9 @@ pub(crate) struct Query {
     /// Prefix of the stream's name.
     pub(crate) stream: String,
     pub(crate) types: Vec<String>,
+    /// Of this time or later, and of earlier ones, in milliseconds; `None` = no bound.
+    pub(crate) since: Option<i64>,
+    pub(crate) before: Option<i64>,
     pub(crate) follow: bool,
 }
 
@@ -61,6 +69,8 @@ impl Source {
                     stream_prefix: query.stream.clone(),
                     types: query.types.clone(),
                     follow: query.follow,
+                    since_ms: query.since.unwrap_or_default(),
+                    until_ms: query.before.unwrap_or_default(),
                 };
                 let mut events = daemon.journal().read(request).await?.into_inner();
                 while let Some(event) = events.next().await.transpose()?.filter(|event| !is_beyond(event)) {
@@ -85,6 +95,14 @@ impl Source {
                 let begun = verdict::document(&run, &events);
                 begun.ok_or_else(|| Failure::new(Exit::NO_INPUT, format!("run {run} is not in this store")))
             }
+        }
+    }
+
+    /// What something was at an earlier place.
+    pub(crate) async fn state(&self, request: StateAtRequest) -> Result<StateAtResponse, Failure> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.journal().state_at(request).await?.into_inner()),
+            Self::Store(store) => Ok(past::state_at(store, &request).await?),
         }
     }
 
@@ -144,14 +162,36 @@ async fn run_of(store: &StoreReader, task: &str, run: i32) -> Result<(RunId, Vec
         return Err(Failure::new(Exit::NO_INPUT, format!("task {task} is not in this store")));
     };
     let run = RunId { task, run: u32::try_from(run).ok().filter(|run| *run > 0).unwrap_or(row.run) };
-    let (stream, mut events) = (StreamId::deliberation(&run), Vec::new());
+    let events = whole(store, &StreamId::deliberation(&run)).await?;
+    Ok((run, events))
+}
+
+/// One stream to its end, from a file.
+async fn whole(store: &StoreReader, stream: &StreamId) -> Result<Vec<Recorded>, JournalError> {
+    let mut events: Vec<Recorded> = Vec::new();
     loop {
-        let page = store.stream(&stream, events.len() as u64, PAGE).await?;
+        let page = store.stream(stream, events.last().map_or(0, |last| last.version), PAGE).await?;
         let is_last = page.len() < PAGE;
         events.extend(page);
         if is_last {
-            return Ok((run, events));
+            return Ok(events);
         }
+    }
+}
+
+#[async_trait]
+impl Streams for StoreReader {
+    async fn whole(&self, stream: &StreamId) -> Result<Vec<Recorded>, JournalError> {
+        whole(self, stream).await
+    }
+
+    async fn was_pruned(&self, task: &TaskId) -> Result<bool, JournalError> {
+        Ok(self.tombstone(task).await?.is_some())
+    }
+
+    async fn kept(&self) -> Result<Kept, JournalError> {
+        let retained = self.retained().await?;
+        Ok(Kept { first: retained.first_kept, oldest: retained.oldest })
     }
 }
 
@@ -187,16 +227,21 @@ async fn read(
     query: &Query,
     mut take: impl FnMut(JournalEvent) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let prefix = Some(query.stream.as_str()).filter(|prefix| !prefix.is_empty());
-    let mut after = u64::try_from(query.after).unwrap_or_default();
+    let time = |at: Option<i64>| at.map(|at| Timestamp(u64::try_from(at).unwrap_or_default()));
+    let mut events = EventQuery {
+        after_seq: u64::try_from(query.after).unwrap_or_default(),
+        limit: PAGE,
+        stream_prefix: query.stream.clone(),
+        kinds: query.types.clone(),
+        since: time(query.since),
+        until: time(query.before),
+        gaps: query.after == 0,
+    };
     loop {
-        let page = match query.after {
-            0 => store.read_kept(after, PAGE, prefix, &query.types).await?,
-            _ => store.read_filtered(after, PAGE, prefix, &query.types).await?,
-        };
+        let page = store.select(events.clone()).await?;
         let Some(last) = page.last() else { return Ok(()) };
-        after = last.seq;
-        let is_last = page.len() < PAGE || query.until.is_some_and(|until| long(after) >= until);
+        events.after_seq = last.seq;
+        let is_last = page.len() < PAGE || query.until.is_some_and(|until| long(events.after_seq) >= until);
         let wanted = |event: &StoredEvent| query.until.is_none_or(|until| long(event.seq) <= until);
         page.into_iter().filter(wanted).try_for_each(|event| take(wire(event)))?;
         if is_last {

@@ -1,16 +1,19 @@
-//! `task`: look at tasks, list them, cancel one.
+//! `task`: look at tasks, queue one, list them, cancel, retry or park one.
 
 use std::collections::BTreeMap;
 use std::io;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::daemon::Daemon;
 use super::exit::Failure;
 use super::output::{Output, brief, count, millis, time};
+use super::queue;
 use super::verdict::Verdict;
+use super::work::Wanted;
 use crate::grpc::proto::moothall::v1::{
-    CancelTaskRequest, GetTaskRequest, ListTasksRequest, Task, TaskKind, TaskStatus,
+    CancelTaskRequest, GetTaskRequest, ListTasksRequest, OnDependencyFailure, ParkTaskRequest, QueueState,
+    RetryTaskRequest, SubmitTaskRequest, Task, TaskKind, TaskStatus,
 };
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +43,22 @@ pub(crate) enum TaskCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         cursor: String,
     },
-    /// End a task's run; its model calls are dropped
+    /// Put a task into the queue, print its id, and leave
+    Submit(SubmitArgs),
+    /// Put a failed, cancelled or skipped task back into the queue, or let a parked one go on
+    Retry {
+        /// The task's id
+        task: String,
+    },
+    /// Leave a task that waits alone until it is retried
+    Park {
+        /// The task's id
+        task: String,
+        /// Why; it stands in the journal
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// End a task's run, or one that waits for its turn; its model calls are dropped
     Cancel {
         /// The task's id
         task: String,
@@ -48,6 +66,41 @@ pub(crate) enum TaskCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// 1 to 100, the highest first, or low, medium, high, critical
+    #[arg(long, default_value = "", hide_default_value = true)]
+    priority: String,
+    /// A task that must complete first; can be given many times
+    #[arg(long = "needs", value_name = "TASK")]
+    needs: Vec<String>,
+    /// What becomes of it when one of those fails; else as the daemon is configured
+    #[arg(long, value_enum)]
+    on_failure: Option<OnFailure>,
+    /// The phase that its story has to reach first: BUILD, TEST or IN_PROGRESS
+    #[arg(long, value_name = "PHASE", default_value = "", hide_default_value = true)]
+    hold: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OnFailure {
+    Block,
+    Skip,
+    Run,
+}
+
+impl From<OnFailure> for OnDependencyFailure {
+    fn from(on_failure: OnFailure) -> Self {
+        match on_failure {
+            OnFailure::Block => Self::Block,
+            OnFailure::Skip => Self::Skip,
+            OnFailure::Run => Self::Run,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,6 +131,19 @@ pub(super) async fn run(command: TaskCommand, daemon: &Daemon, output: &Output) 
             let status = status.map_or(TaskStatus::Unspecified, TaskStatus::from).into();
             list(ListTasksRequest { status, role, story_id: story, limit, cursor }, daemon, output).await
         }
+        TaskCommand::Submit(args) => submit(args, daemon, output).await,
+        TaskCommand::Retry { task } => {
+            let answer = daemon.tasks().retry_task(RetryTaskRequest { task_id: task }).await?.into_inner();
+            output.message("moothall.v1.RetryTaskResponse", &answer, || {
+                answer.task.as_ref().map_or(Ok(()), |task| show(task, output))
+            })
+        }
+        TaskCommand::Park { task, reason } => {
+            let answer = daemon.tasks().park_task(ParkTaskRequest { task_id: task, reason }).await?.into_inner();
+            output.message("moothall.v1.ParkTaskResponse", &answer, || {
+                answer.task.as_ref().map_or(Ok(()), |task| show(task, output))
+            })
+        }
         TaskCommand::Cancel { task, reason } => {
             let answer = daemon.tasks().cancel_task(CancelTaskRequest { task_id: task, reason }).await?.into_inner();
             output.message("moothall.v1.CancelTaskResponse", &answer, || {
@@ -85,6 +151,20 @@ pub(super) async fn run(command: TaskCommand, daemon: &Daemon, output: &Output) 
             })
         }
     }
+}
+
+async fn submit(args: SubmitArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+    let request = SubmitTaskRequest {
+        work: Some(args.wanted.request()?),
+        priority: args.priority,
+        needs: args.needs,
+        on_dependency_failure: args.on_failure.map_or(OnDependencyFailure::Unspecified, Into::into).into(),
+        hold_until_phase: args.hold,
+    };
+    let answer = daemon.tasks().submit_task(request).await?.into_inner();
+    output.message("moothall.v1.SubmitTaskResponse", &answer, || {
+        answer.task.as_ref().map_or(Ok(()), |task| output.line(&task.task_id))
+    })
 }
 
 async fn get(task: String, include_results: bool, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
@@ -129,12 +209,22 @@ fn row(task: &Task) -> Vec<String> {
 fn standing(task: &Task) -> String {
     match task.status() {
         TaskStatus::Unspecified => "unknown".to_owned(),
-        TaskStatus::Open => format!("open ({}, {} %)", task.phase, task.progress_percent),
+        TaskStatus::Open => match waits(task) {
+            Some(state) => state,
+            None => format!("open ({}, {} %)", task.phase, task.progress_percent),
+        },
         TaskStatus::Completed => "completed".to_owned(),
         TaskStatus::Failed => "failed".to_owned(),
         TaskStatus::Cancelled => "cancelled".to_owned(),
         TaskStatus::Skipped => "skipped".to_owned(),
     }
+}
+
+/// Where it stands in the queue, until a council works on it.
+fn waits(task: &Task) -> Option<String> {
+    let state = Some(task.queue_state());
+    let state = state.filter(|state| !matches!(state, QueueState::Unspecified | QueueState::InProgress));
+    state.map(queue::word)
 }
 
 /// All there is to say of one task, a line each.
@@ -150,6 +240,8 @@ pub(super) fn show(task: &Task, output: &Output) -> io::Result<()> {
         ["kind", kind],
         ["run", &task.run.to_string()],
         ["step", &task.current_step],
+        ["because", &task.queue_reason],
+        ["needs", &task.needs.join(", ")],
         ["winner", &task.winner_id],
         ["error", task.error.as_ref().map_or("", |error| error.message.as_str())],
         ["story", &task.story_id],

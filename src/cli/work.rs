@@ -59,6 +59,11 @@ struct WorkArgs {
     /// Deadline of the whole deliberation
     #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
     timeout: i32,
+}
+
+/// What is shown of the answer.
+#[derive(Args, Debug)]
+struct AnswerArgs {
     /// Start the task, print its id, and leave
     #[arg(long)]
     detach: bool,
@@ -68,6 +73,16 @@ struct WorkArgs {
     /// Show nothing but the winner's diff, for `git apply`
     #[arg(long, conflicts_with_all = ["json", "quiet", "detach"])]
     diff: bool,
+}
+
+impl AnswerArgs {
+    fn shown(&self) -> Shown {
+        match (self.quiet, self.diff) {
+            (_, true) => Shown::WinnersDiff,
+            (true, false) => Shown::WinnersText,
+            (false, false) => Shown::All,
+        }
+    }
 }
 
 /// What is shown of an answer.
@@ -82,6 +97,8 @@ enum Shown {
 pub(crate) struct DeliberateArgs {
     #[command(flatten)]
     work: WorkArgs,
+    #[command(flatten)]
+    answer: AnswerArgs,
     /// Rounds of review, 1 to 8, or "none"; without it, as the council is set up
     #[arg(long, value_name = "N|none", value_parser = rounds)]
     rounds: Option<Rounds>,
@@ -92,6 +109,15 @@ pub(crate) struct DeliberateArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct OrchestrateArgs {
+    #[command(flatten)]
+    wanted: Wanted,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+/// What Orchestrate takes, and the queue with it.
+#[derive(Args, Debug)]
+pub(super) struct Wanted {
     #[command(flatten)]
     work: WorkArgs,
     /// Rounds of review, 1 to 8, or "none"; without it, as the council is set up
@@ -148,29 +174,41 @@ pub(super) async fn deliberate(args: DeliberateArgs, daemon: &Daemon, output: &O
         rounds: if let Some(Rounds::Some(number)) = args.rounds { number } else { 0 },
         num_agents: args.agents,
     };
-    run(Request::Deliberate(request), &work, daemon, output).await
+    run(Request::Deliberate(request), (&work, &args.answer), daemon, output).await
 }
 
 pub(super) async fn orchestrate(args: OrchestrateArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
-    let work = args.work.read()?;
-    // Without options review and architect are on; with them each has to be said.
-    let options = (args.no_architect || args.rounds.is_some()).then(|| fleet::OrchestratorOptions {
-        enable_peer_review: !matches!(args.rounds, Some(Rounds::None)),
-        deliberation_rounds: if let Some(Rounds::Some(number)) = args.rounds { number } else { 0 },
-        enable_architect_selection: !args.no_architect,
-        custom_params: BTreeMap::new(),
-    });
-    let request = fleet::OrchestrateRequest {
-        task_id: work.task(),
-        task_description: work.description.clone(),
-        role: work.role.clone(),
-        constraints: Some(work.constraints()),
-        options,
-        story_id: args.story,
-        plan_id: args.plan,
-        ..fleet::OrchestrateRequest::default()
-    };
-    run(Request::Orchestrate(request), &work, daemon, output).await
+    let (work, request) = args.wanted.read()?;
+    run(Request::Orchestrate(request), (&work, &args.answer), daemon, output).await
+}
+
+impl Wanted {
+    /// The request, complete, and what it was made of.
+    fn read(self) -> Result<(WorkArgs, fleet::OrchestrateRequest), Failure> {
+        let work = self.work.read()?;
+        // Without options review and architect are on; with them each has to be said.
+        let options = (self.no_architect || self.rounds.is_some()).then(|| fleet::OrchestratorOptions {
+            enable_peer_review: !matches!(self.rounds, Some(Rounds::None)),
+            deliberation_rounds: if let Some(Rounds::Some(number)) = self.rounds { number } else { 0 },
+            enable_architect_selection: !self.no_architect,
+            custom_params: BTreeMap::new(),
+        });
+        let request = fleet::OrchestrateRequest {
+            task_id: work.task(),
+            task_description: work.description.clone(),
+            role: work.role.clone(),
+            constraints: Some(work.constraints()),
+            options,
+            story_id: self.story,
+            plan_id: self.plan,
+            ..fleet::OrchestrateRequest::default()
+        };
+        Ok((work, request))
+    }
+
+    pub(super) fn request(self) -> Result<fleet::OrchestrateRequest, Failure> {
+        self.read().map(|(_, request)| request)
+    }
 }
 
 impl WorkArgs {
@@ -183,14 +221,6 @@ impl WorkArgs {
             self.metadata.push(carried(&path)?);
         }
         Ok(self)
-    }
-
-    fn shown(&self) -> Shown {
-        match (self.quiet, self.diff) {
-            (_, true) => Shown::WinnersDiff,
-            (true, false) => Shown::WinnersText,
-            (false, false) => Shown::All,
-        }
     }
 
     fn task(&self) -> String {
@@ -272,12 +302,17 @@ impl Request {
     }
 }
 
-async fn run(request: Request, work: &WorkArgs, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
+async fn run(
+    request: Request,
+    (work, wanted): (&WorkArgs, &AnswerArgs),
+    daemon: &Daemon,
+    output: &Output,
+) -> Result<(), Failure> {
     let task = request.task().to_owned();
-    let mut live = Live::new(work.quiet || work.diff || work.detach || output.is_json());
+    let mut live = Live::new(wanted.quiet || wanted.diff || wanted.detach || output.is_json());
     let outcome = tokio::select! {
         answer = request.send_until_answered(daemon) => Some(answer),
-        accepted = follow(daemon, &task, &mut live, work.detach) => {
+        accepted = follow(daemon, &task, &mut live, wanted.detach) => {
             let Accepted = accepted;
             return Ok(output.line(&task)?);
         }
@@ -285,7 +320,7 @@ async fn run(request: Request, work: &WorkArgs, daemon: &Daemon, output: &Output
     };
     live.finish();
     match outcome {
-        Some(Ok(answer)) => answer.show(&task, work.shown(), output),
+        Some(Ok(answer)) => answer.show(&task, wanted.shown(), output),
         Some(Err(status)) => Err(failed(status, &task, daemon).await),
         None => Err(leave(work, &task, daemon).await),
     }

@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use moothall_actors::QueueSettings;
 use moothall_actors::artifact::Guard;
 use moothall_actors::domain::council::{MAX_COUNCILS, MAX_SEATS};
-use moothall_actors::QueueSettings;
 use moothall_actors::domain::id::Role;
 use moothall_actors::domain::queue::OnDependencyFailure;
 use moothall_actors::domain::task::MAX_ROUNDS;
@@ -17,13 +17,14 @@ use tracing_subscriber::EnvFilter;
 use super::host::HostPattern;
 use super::model;
 use super::raw::{
-    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans, RawQueue, RawRetention,
-    RawRunners, RawServer, RawStore,
+    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans, RawQueue,
+    RawRetention, RawRunners, RawServer, RawStore,
 };
 use super::rule::{DAY, Rules};
 use super::section::{
     AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig, ServerConfig, StoreConfig, UnknownRole,
+    LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig, ServerConfig,
+    StoreConfig, UnknownRole,
 };
 use crate::plan::PHASES;
 use crate::plan::limit::HARD_MAX_TASKS;
@@ -158,11 +159,8 @@ fn plans(raw: &RawPlans, rules: &mut Rules<'_>) -> Option<PlansConfig> {
     let max_tasks = rules.whole("plans.max_tasks", raw.max_tasks, 1..=HARD_MAX_TASKS as i64);
     let kinds = [("park", UnknownRole::Park), ("create", UnknownRole::Create)];
     let unknown_role = rules.word("plans.unknown_role", &raw.unknown_role, &kinds);
-    let kinds = [
-        ("block", OnDependencyFailure::Block),
-        ("skip", OnDependencyFailure::Skip),
-        ("run", OnDependencyFailure::Run),
-    ];
+    let kinds =
+        [("block", OnDependencyFailure::Block), ("skip", OnDependencyFailure::Skip), ("run", OnDependencyFailure::Run)];
     let on_failure = rules.word("plans.on_dependency_failure", &raw.on_dependency_failure, &kinds);
     let kinds = PHASES.map(|phase| (phase, phase));
     let hold_until_phase = optional(&raw.hold_until_phase, |text| rules.word("plans.hold_until_phase", text, &kinds));

@@ -1,5 +1,6 @@
 //! Whatever bytes a client sends: decoding and checking answer, they never panic.
 
+use moothall_actors::domain::problem::Problems;
 use moothall_actors::domain::task::{MAX_DESCRIPTION_BYTES, MAX_ROUNDS, Review};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -47,6 +48,9 @@ fn feed(bytes: &[u8]) {
     }
     if let Ok(message) = wire::ReadRequest::decode(bytes) {
         let _ = super::journal::query(&message);
+    }
+    if let Ok(message) = wire::StateAtRequest::decode(bytes) {
+        let _ = super::past::question(&message, &mut Problems::default());
     }
 }
 

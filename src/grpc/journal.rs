@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{Stream, stream};
 use moothall_actors::domain::event::{Event, Recorded};
-use moothall_actors::domain::id::{RunId, StreamId, TaskId};
+use moothall_actors::domain::id::{RunId, StreamId, TaskId, Timestamp};
 use moothall_actors::ports::{Journal, JournalError, whole_stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -17,6 +17,7 @@ use super::door::Door;
 use super::guard::Guarded;
 use super::number::{int, long};
 use super::orchestrator::parsed;
+use super::past;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::journal_service_server::JournalService;
 use super::prune::{self, PruneError, Pruned, Retained, Wish};
@@ -42,6 +43,10 @@ pub struct EventQuery {
     pub stream_prefix: String,
     /// Of [`Event::KINDS`]; empty = all.
     pub types: Vec<String>,
+    /// Inclusive; `None` = from the first.
+    pub since: Option<Timestamp>,
+    /// Exclusive; `None` = to the last.
+    pub until: Option<Timestamp>,
     /// Whether what there is is wanted, over the gaps that pruning left.
     pub gaps: bool,
 }
@@ -51,7 +56,9 @@ impl EventQuery {
     #[must_use]
     pub fn takes(&self, event: &Recorded) -> bool {
         let of_type = self.types.is_empty() || self.types.iter().any(|kind| kind == event.event.event.kind());
-        of_type && event.stream.as_str().starts_with(&self.stream_prefix)
+        let at = event.event.at;
+        let in_time = self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until);
+        of_type && in_time && event.stream.as_str().starts_with(&self.stream_prefix)
     }
 }
 
@@ -179,6 +186,10 @@ impl JournalService for JournalDoor {
         document.map(Response::new).ok_or_else(|| refuse(Kind::WrongState, &format!("run {run} has not begun")))
     }
 
+    async fn state_at(&self, request: Request<wire::StateAtRequest>) -> Answer<wire::StateAtResponse> {
+        past::state_at(&*self.journal, request.get_ref()).await.map(Response::new)
+    }
+
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Answer<wire::BackupResponse> {
         let mut file_name = parsed(|problems| {
             let name = request.into_inner().file_name;
@@ -228,6 +239,16 @@ pub(super) fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), St
         };
         let after_seq = number("after_seq", message.after_seq);
         let limit = number("limit", message.limit);
+        let mut time = |field, given| Some(Timestamp(number(field, given))).filter(|time| time.0 > 0);
+        let (since, until) = (time("since_ms", message.since_ms), time("until_ms", message.until_ms));
+        if let (Some(since), Some(until)) = (since, until)
+            && since >= until
+        {
+            problems.push("until_ms", format!("is {}; allowed is a time after since_ms, {}", until.0, since.0));
+        }
+        if until.is_some() && message.follow {
+            problems.push("until_ms", "has an end, and follow has none; allowed is one of them");
+        }
         for (place, kind) in message.types.iter().enumerate().filter(|(_, kind)| !Event::KINDS.contains(&kind.as_str()))
         {
             let shown = crate::error::cut(kind, 64);
@@ -238,7 +259,8 @@ pub(super) fn query(message: &wire::ReadRequest) -> Result<(EventQuery, u64), St
         }
         let (stream_prefix, types) = (message.stream_prefix.clone(), message.types.clone());
         let left = if limit == 0 { u64::MAX } else { limit };
-        Some((EventQuery { after_seq, limit: PAGE, stream_prefix, types, gaps: after_seq == 0 }, left))
+        let gaps = after_seq == 0;
+        Some((EventQuery { after_seq, limit: PAGE, stream_prefix, types, since, until, gaps }, left))
     })
 }
 

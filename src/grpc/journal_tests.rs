@@ -41,12 +41,22 @@ async fn filters_limit_and_place_hold_together() {
         limit: 3,
         stream_prefix: "council/".into(),
         types: vec!["RoleResumed".into()],
-        follow: false,
+        ..Default::default()
     };
     assert_eq!(seqs(&journal, request).await, [4, 6, 8]);
     let none =
         wire::ReadRequest { stream_prefix: "council/".into(), types: vec!["TaskRetried".into()], ..Default::default() };
     assert!(seqs(&journal, none).await.is_empty());
+}
+
+#[tokio::test]
+async fn times_have_a_first_and_an_end_that_is_not_part_of_them() {
+    let journal = journal_of(200).await;
+    let between = |since_ms, until_ms| wire::ReadRequest { since_ms, until_ms, ..Default::default() };
+    assert_eq!(seqs(&journal, between(150, 153)).await, [150, 151, 152]);
+    assert_eq!(seqs(&journal, between(199, 0)).await, [199, 200]);
+    assert_eq!(seqs(&journal, between(0, 3)).await, [1, 2]);
+    assert_eq!(seqs(&journal, between(201, 0)).await, [0; 0]);
 }
 
 #[tokio::test]
@@ -83,6 +93,20 @@ fn unknown_types_and_negative_places_are_named_at_once() {
     for part in ["after_seq", "limit", "types[0]", "TaskRetried"] {
         assert!(status.message().contains(part), "{part} in {}", status.message());
     }
+}
+
+#[test]
+fn times_that_nothing_can_be_between_are_refused() {
+    let refused = |since_ms, until_ms, follow| {
+        let request = wire::ReadRequest { since_ms, until_ms, follow, ..Default::default() };
+        query(&request).unwrap_err().message().to_owned()
+    };
+    assert_eq!(
+        refused(-1, -2, false),
+        "since_ms is -1; allowed are 0 and above; until_ms is -2; allowed are 0 and above"
+    );
+    assert_eq!(refused(5, 5, false), "until_ms is 5; allowed is a time after since_ms, 5");
+    assert!(refused(0, 5, true).contains("follow"));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod legacy;
 mod metrics;
 mod number;
 mod orchestrator;
+pub(crate) mod past;
 mod planning;
 pub mod proto;
 mod prune;
@@ -29,6 +30,7 @@ mod request;
 mod routes;
 mod server;
 mod tasks;
+mod then;
 pub(crate) mod verdict;
 
 pub use council::AgentSettings;

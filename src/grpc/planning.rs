@@ -20,7 +20,10 @@ const STORY_TRANSITIONED: &str = "planning.story.transitioned";
 /// Of a phase of a story.
 const MAX_PHASE_BYTES: usize = 64;
 
-pub(super) async fn submit(intake: &Intake, message: wire::SubmitPlanRequest) -> Result<wire::SubmitPlanResponse, Status> {
+pub(super) async fn submit(
+    intake: &Intake,
+    message: wire::SubmitPlanRequest,
+) -> Result<wire::SubmitPlanResponse, Status> {
     let origin = parsed(|problems| {
         let by = ("approved_by", message.approved_by.as_str());
         origin(intake, (&message.plan_id, &message.story_id), &message.roles, &[by], problems)

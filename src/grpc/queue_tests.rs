@@ -1,6 +1,6 @@
+use moothall_actors::domain::answer::Class;
 use moothall_actors::domain::event::{NewEvent, SCHEMA, TaskFailure};
 use moothall_actors::domain::id::{EventId, StreamId, Timestamp};
-use moothall_actors::domain::answer::Class;
 
 use super::super::proto::fleet::orchestrator::v1 as fleet;
 use super::*;
@@ -56,8 +56,7 @@ fn every_problem_of_a_task_is_named_at_once() {
     }
     let many = wire::SubmitTaskRequest { work: work(), needs: vec!["a".into(); MAX_NEEDS + 1], ..Default::default() };
     assert!(read(many).unwrap_err().message().contains("at most 1000"));
-    let without_story =
-        wire::SubmitTaskRequest { work: work(), hold_until_phase: "TEST".into(), ..Default::default() };
+    let without_story = wire::SubmitTaskRequest { work: work(), hold_until_phase: "TEST".into(), ..Default::default() };
     assert!(read(without_story).unwrap_err().message().contains("story_id"));
 }
 

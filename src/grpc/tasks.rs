@@ -1,9 +1,9 @@
 //! `moothall.v1.TaskService`: what became of each task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::StreamExt;
-use moothall_actors::System;
+use futures::{Stream, StreamExt, stream};
 use moothall_actors::domain::id::{MAX_ID_BYTES, Role, TaskId};
 use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::task::TaskKind;
@@ -11,6 +11,8 @@ use moothall_actors::error::SystemError;
 use moothall_actors::ports::{TaskQuery, TaskRow, TaskStatus};
 use moothall_actors::progress::{Phase, Update};
 use moothall_actors::view::{TaskState, TaskView};
+use moothall_actors::{Attached, System};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::answer::{self, Finished};
@@ -22,10 +24,11 @@ use super::guard::Guarded;
 use super::journal::{self, Cursor, EventQuery, JournalAdmin};
 use super::number::{int, long, millis};
 use super::orchestrator::parsed;
-use super::{planning, queue};
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::task_service_server::TaskService;
+use super::{planning, queue};
 use crate::error::{journal_status, status};
+use crate::http::Stage;
 
 pub(super) const DEFAULT_PAGE: usize = 100;
 pub(super) const MAX_PAGE: i32 = 1000;
@@ -92,19 +95,17 @@ impl TaskService for Tasks {
         })?;
         let system = self.door.system.clone();
         let view = system.task(&task).await.map_err(|error| status(&error))?;
-        let attached = system.attach(&task).await.map_err(|error| status(&error))?;
         let (texts, role) = (message.include_texts, view.row.role);
-        let told = events(attached).filter_map(move |event| {
-            let (system, task, role) = (system.clone(), task.clone(), role.clone());
-            async move {
-                match event {
-                    Event::Updated(index, _) if index <= after => None,
-                    Event::Updated(index, update) => Some(Ok(updated(index, &update, texts.then_some(&role)))),
-                    Event::Ended { index, percent, result } => {
-                        Some(ended(&system, &task, index, percent, result, texts).await)
-                    }
-                }
+        let begun = begun(system.clone(), task.clone(), self.door.readiness.subscribe());
+        let attached = match view.state {
+            TaskState::Waiting { .. } => stream::once(begun).left_stream(),
+            _ => stream::iter([system.attach(&task).await]).right_stream(),
+        };
+        let told = attached.flat_map(move |attached| match attached {
+            Ok(attached) => {
+                updates(system.clone(), task.clone(), attached, after, texts.then(|| role.clone())).left_stream()
             }
+            Err(error) => stream::iter([Err(status(&error))]).right_stream(),
         });
         Ok(Response::new(self.door.guards.guard(deadline, told)))
     }
@@ -146,7 +147,10 @@ impl TaskService for Tasks {
         Ok(Response::new(queue::page(rows, filter.limit, counts, pauses)))
     }
 
-    async fn pause_dispatch(&self, request: Request<wire::PauseDispatchRequest>) -> Answer<wire::PauseDispatchResponse> {
+    async fn pause_dispatch(
+        &self,
+        request: Request<wire::PauseDispatchRequest>,
+    ) -> Answer<wire::PauseDispatchResponse> {
         let role = role(&request.get_ref().role)?;
         let pauses = self.door.system.pause_dispatch(role).await.map_err(|error| status(&error))?;
         Ok(Response::new(wire::PauseDispatchResponse { paused: Some(queue::pauses(pauses)) }))
@@ -188,6 +192,44 @@ impl Tasks {
     async fn now(&self, task: &TaskId) -> Result<Option<wire::Task>, Status> {
         self.door.system.task(task).await.map(|view| Some(shown(&view))).map_err(|error| status(&error))
     }
+}
+
+/// How soon whoever watches a task that waits sees that it has begun.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits for the turn of a task. A daemon that drains waits for its streams: this one ends itself.
+async fn begun(system: System, task: TaskId, mut stage: watch::Receiver<Stage>) -> Result<Attached, SystemError> {
+    loop {
+        if !matches!(system.task(&task).await?.state, TaskState::Waiting { .. }) {
+            return system.attach(&task).await;
+        }
+        let draining = stage.wait_for(|&stage| stage == Stage::Draining);
+        if tokio::time::timeout(LOOK_PAUSE, draining).await.is_ok() {
+            return Err(SystemError::Unavailable("the daemon is stopping".into()));
+        }
+    }
+}
+
+/// What happens in a run, after a place in it. `role` = texts are wanted.
+fn updates(
+    system: System,
+    task: TaskId,
+    attached: Attached,
+    after: u64,
+    role: Option<Role>,
+) -> impl Stream<Item = Result<wire::TaskUpdate, Status>> + Send + 'static {
+    events(attached).filter_map(move |event| {
+        let (system, task, role) = (system.clone(), task.clone(), role.clone());
+        async move {
+            match event {
+                Event::Updated(index, _) if index <= after => None,
+                Event::Updated(index, update) => Some(Ok(updated(index, &update, role.as_ref()))),
+                Event::Ended { index, percent, result } => {
+                    Some(ended(&system, &task, index, percent, result, role.is_some()).await)
+                }
+            }
+        }
+    })
 }
 
 /// A task, and why something is to be done with it.

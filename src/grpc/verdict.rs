@@ -35,20 +35,25 @@ pub(crate) fn document(run: &RunId, events: &[Recorded]) -> Option<wire::Verdict
         started_at_ms: long(document.started_at.0),
         ..Default::default()
     };
-    let (status, error) = match &document.standing {
-        Standing::Open => ("open", String::new()),
-        Standing::Completed(outcome) => {
-            tell(outcome, &mut shown);
-            ("completed", String::new())
-        }
-        Standing::Failed { class, message } => ("failed", format!("{}: {message}", super::class::word(*class))),
-        Standing::Cancelled { reason } => ("cancelled", reason.to_string()),
-    };
+    if let Standing::Completed(outcome) = &document.standing {
+        tell(outcome, &mut shown);
+    }
+    let (status, error) = stands(&document.standing);
     (shown.status, shown.error) = (status.to_owned(), error);
     if document.standing != Standing::Open {
         shown.ended_at_ms = long(document.last_at.0);
     }
     Some(shown)
+}
+
+/// A run's status, and why it has no winner though it ended.
+pub(super) fn stands(standing: &Standing) -> (&'static str, String) {
+    match standing {
+        Standing::Open => ("open", String::new()),
+        Standing::Completed(_) => ("completed", String::new()),
+        Standing::Failed { class, message } => ("failed", format!("{}: {message}", super::class::word(*class))),
+        Standing::Cancelled { reason } => ("cancelled", reason.to_string()),
+    }
 }
 
 /// What only a verdict says.
@@ -140,7 +145,7 @@ fn review(review: &Review) -> wire::Review {
     }
 }
 
-fn missing(missing: &MissingSeat) -> wire::MissingVote {
+pub(super) fn missing(missing: &MissingSeat) -> wire::MissingVote {
     wire::MissingVote {
         agent_id: missing.agent.to_string(),
         wave: missing.wave.to_string(),

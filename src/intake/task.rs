@@ -36,7 +36,8 @@ fn of_task(planned: &PlannedTask, Problem { field, message }: Problem) -> Proble
 /// What a plan can ask for and nobody here can do yet.
 fn not_yet(planned: &PlannedTask) -> Problems {
     let mut problems = Problems::default();
-    let wanted = [("await_execution", planned.await_execution), ("requires_deliberation", planned.requires_deliberation)];
+    let wanted =
+        [("await_execution", planned.await_execution), ("requires_deliberation", planned.requires_deliberation)];
     for (field, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
         problems.push(field, "is true, but this version has nobody who carries out what was decided; leave it out");
     }

@@ -27,6 +27,7 @@ mod reader;
 mod restore;
 mod retention;
 mod row;
+mod span;
 mod streams;
 mod transaction;
 mod url;
@@ -53,6 +54,7 @@ pub use self::error::{OpenError, RestoreError, StoreError};
 pub use self::fault::{FaultHook, FaultPoint, UnknownFaultPoint};
 use self::lock::StoreLock;
 pub use self::prunable::Retained;
+pub use self::query::EventQuery;
 use self::queue::{Bounds, Pending, Queue};
 pub use self::reader::{FileSizes, StoreReader};
 pub use self::restore::Restored;
@@ -205,17 +207,6 @@ impl SqliteJournal {
     /// Writes a copy to a new file; refuses one that exists. Writing goes on meanwhile.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         self.reader.backup(to).await
-    }
-
-    /// Events as stored, by place, stream and type.
-    pub async fn read_filtered(
-        &self,
-        after_seq: u64,
-        limit: usize,
-        stream_prefix: Option<&str>,
-        kinds: &[String],
-    ) -> Result<Vec<StoredEvent>, JournalError> {
-        self.reader.read_filtered(after_seq, limit, stream_prefix, kinds).await
     }
 
     /// Takes nothing more, writes what waits, leaves one file, and frees the lock. On a full disk what waits is told

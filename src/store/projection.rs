@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moothall_actors::domain::council::Council;
-use moothall_actors::domain::event::{Event, NewEvent, TaskFailure};
+use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::domain::queue::QueueState;
 use moothall_actors::domain::task::TaskSpec;
-use moothall_actors::ports::{TaskStatus, skipped_because_of};
+use moothall_actors::ports::{TaskStatus, failed_because_of, skipped_because_of};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::{kind_text, signed, status_text, unexpected};
@@ -62,7 +62,7 @@ impl<'e> After<'e> {
                 Self { winner: Some(winner.as_str()), duration: Some(*duration), ..ended(TaskStatus::Completed, *run) }
             }
             Event::TaskFailed(failure) => {
-                let (error, may_heal) = (Some(failure_text(failure)), failure.class.may_heal());
+                let (error, may_heal) = (Some(failed_because_of(failure).to_string()), failure.class.may_heal());
                 Self { error, may_heal, ..ended(TaskStatus::Failed, failure.run) }
             }
             Event::TaskCancelled { run, reason } => {
@@ -74,12 +74,6 @@ impl<'e> After<'e> {
             _ => return None,
         })
     }
-}
-
-/// The class by its name in the journal, then the message.
-fn failure_text(failure: &TaskFailure) -> String {
-    let class = serde_json::to_value(failure.class).unwrap_or_default();
-    format!("{}: {}", class.as_str().unwrap_or("internal"), failure.message)
 }
 
 fn millis(duration: Duration) -> i64 {

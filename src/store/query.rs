@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use moothall_actors::domain::council::Council;
 use moothall_actors::domain::event::Recorded;
-use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::domain::queue::{Entry, QueueState, Standing};
 use moothall_actors::ports::{JournalStats, Recovery, TaskQuery, TaskRow};
 use rusqlite::types::Value;
@@ -18,22 +18,27 @@ use super::reader::FileSizes;
 use super::row::{
     StoredEvent, TASK_COLUMNS, limit, role_and_kind, signed, status_text, task_row, unexpected, unsigned,
 };
+use super::span::{self, Span};
 
 /// Up to so many streams are read through the index of streams; more, through the whole journal in order.
 const FEW_STREAMS: i64 = 256;
 
 /// Which events to read, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct EventQuery {
+pub struct EventQuery {
     /// Only later ones.
-    pub(super) after_seq: u64,
-    pub(super) limit: usize,
-    /// Only of streams whose names begin so.
-    pub(super) stream_prefix: Option<String>,
+    pub after_seq: u64,
+    pub limit: usize,
+    /// Only of streams whose names begin so; empty = of any.
+    pub stream_prefix: String,
     /// Only of these types; empty = of any.
-    pub(super) kinds: Vec<String>,
+    pub kinds: Vec<String>,
+    /// Only of this time or later.
+    pub since: Option<Timestamp>,
+    /// Only of earlier times.
+    pub until: Option<Timestamp>,
     /// Whether a gap is left unsaid: for those who want what there is, not everything from a place on.
-    pub(super) gaps: bool,
+    pub gaps: bool,
 }
 
 pub(super) fn decode(events: Vec<StoredEvent>) -> Result<Vec<Recorded>, ReadError> {
@@ -62,9 +67,17 @@ pub(super) fn events(conn: &Connection, query: &EventQuery) -> Result<Vec<Stored
     if !query.gaps && query.after_seq.saturating_add(1) < first_kept {
         return Err(ReadError::Pruned { first_kept });
     }
-    let mut wheres = String::from("e.seq > ?");
-    let mut values = vec![Value::from(signed(query.after_seq))];
-    if let Some(prefix) = query.stream_prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+    let Span { after, before } = span::of(&snapshot, query)?;
+    let mut wheres = String::from("e.seq > ? AND e.seq < ?");
+    let mut values = vec![Value::from(after), Value::from(before)];
+    for (time, compares) in [(query.since, ">="), (query.until, "<")] {
+        if let Some(time) = time {
+            wheres.push_str(&format!(" AND e.at {compares} ?"));
+            values.push(Value::from(span::millis(time)));
+        }
+    }
+    let prefix = query.stream_prefix.as_str();
+    if !prefix.is_empty() {
         // `+` keeps the planner to the order of the journal where the streams are many.
         let streams = "stream IN (SELECT id FROM streams WHERE name >= ? AND name < ?)";
         let sign = if few_streams(&snapshot, prefix)? { "" } else { "+" };

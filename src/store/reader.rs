@@ -89,29 +89,9 @@ impl StoreReader {
         self.read(move |conn| query::decode(query::events(conn, &query)?)).await
     }
 
-    /// Events as stored, by place, stream and type.
-    pub async fn read_filtered(
-        &self,
-        after_seq: u64,
-        limit: usize,
-        stream_prefix: Option<&str>,
-        kinds: &[String],
-    ) -> Result<Vec<StoredEvent>, JournalError> {
-        let stream_prefix = stream_prefix.map(str::to_owned);
-        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec(), gaps: false };
-        self.read(move |conn| query::events(conn, &query)).await
-    }
-
-    /// As [`StoreReader::read_filtered`], over gaps that pruning left: what there is, not everything from a place on.
-    pub async fn read_kept(
-        &self,
-        after_seq: u64,
-        limit: usize,
-        stream_prefix: Option<&str>,
-        kinds: &[String],
-    ) -> Result<Vec<StoredEvent>, JournalError> {
-        let stream_prefix = stream_prefix.map(str::to_owned);
-        let query = EventQuery { after_seq, limit, stream_prefix, kinds: kinds.to_vec(), gaps: true };
+    /// Events as stored, by place, stream, type and time. Of what was written before the clock was set back by more than
+    /// an hour, a query by time may miss some; it never finds one of another time.
+    pub async fn select(&self, query: EventQuery) -> Result<Vec<StoredEvent>, JournalError> {
         self.read(move |conn| query::events(conn, &query)).await
     }
 

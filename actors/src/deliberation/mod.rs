@@ -42,4 +42,5 @@ pub(crate) use closing::{Closing, close};
 pub(crate) use drafting::Drafting;
 pub(crate) use load::read_ending;
 pub(crate) use message::Message;
+pub(crate) use show::phase_of;
 pub(crate) use step::Input;

@@ -44,22 +44,22 @@ pub(crate) struct Record {
     /// Where changes are wanted: what answers are translated against.
     pub(super) terms: Option<Arc<Terms>>,
     pub(super) seats: Vec<SeatRecord>,
-    pub(super) wave: Wave,
+    pub(crate) wave: Wave,
     /// One for each seat, or for each ballot while the architect chooses.
     pub(super) slots: Vec<Slot>,
     /// The evidence that the architect chooses by.
     pub(super) scored: Option<Arc<Scored>>,
     /// What the architect answered, by ballot.
     pub(super) ballots: [Option<Arc<str>>; architect::BALLOTS],
-    pub(super) missing: Vec<MissingSeat>,
+    pub(crate) missing: Vec<MissingSeat>,
     pub(super) waves: Vec<WaveTime>,
     pub(crate) calls: u32,
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
     /// HTTP requests beyond one for each seat and wave.
     pub(super) extra: u32,
     /// How many of those each seat may spend in the current wave.
     pub(super) allowance: u32,
-    pub(super) usage: Usage,
+    pub(crate) usage: Usage,
     /// Some answer was scripted.
     simulated: bool,
     /// Time at work, without the time between a crash and its resume.
@@ -241,7 +241,7 @@ impl Record {
     }
 
     /// The calls that the current wave waits for, in seat order.
-    pub(super) fn open_calls(&self) -> Vec<CallId> {
+    pub(crate) fn open_calls(&self) -> Vec<CallId> {
         let call = |(seat, slot): (usize, &Slot)| match slot {
             Slot::Open { ask, .. } => Some(CallId { ask: *ask, ..self.call_of(seat) }),
             Slot::Out | Slot::Done | Slot::Missing => None,

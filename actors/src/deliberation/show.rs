@@ -18,6 +18,17 @@ fn phase(stage: Stage) -> Phase {
     }
 }
 
+/// Where a run is.
+pub(crate) fn phase_of(record: &Record) -> Phase {
+    match &record.end {
+        Some(End::Verdict(_)) => Phase::Complete,
+        Some(End::Failed { .. } | End::Cancelled { .. }) => Phase::Failed,
+        None if !record.is_settled() => phase(record.wave.stage),
+        None if record.scored.is_some() => Phase::Selecting,
+        None => Phase::Scoring,
+    }
+}
+
 /// Waves done and the settled share of the current one, of all waves and the scoring; 100 only at the end.
 fn percent(record: &Record) -> u8 {
     let all = 2 + 2 * u32::from(record.plan.rounds) + u32::from(record.plan.architect.is_some());

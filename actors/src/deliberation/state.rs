@@ -74,7 +74,7 @@ impl State {
         &self.record.plan
     }
 
-    pub(super) fn record(&self) -> &Record {
+    pub(crate) fn record(&self) -> &Record {
         &self.record
     }
 

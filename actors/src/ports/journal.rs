@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::council::Council;
-use crate::domain::event::{NewEvent, Recorded, TaskFailure};
+use crate::domain::event::{Event, NewEvent, Recorded, TaskFailure};
 use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::queue::{QueueState, Standing};
 use crate::domain::task::{TaskKind, TaskSpec};
@@ -110,6 +110,13 @@ pub fn skipped_because_of(cause: &TaskId) -> Arc<str> {
     format!("skipped: {cause} did not complete").into()
 }
 
+/// What a row says of a task that failed: the class by its name in the journal, then the message.
+#[must_use]
+pub fn failed_because_of(failure: &TaskFailure) -> Arc<str> {
+    let class = serde_json::to_value(failure.class).unwrap_or_default();
+    format!("{}: {}", class.as_str().unwrap_or("internal"), failure.message).into()
+}
+
 /// One row of the projection of `task/…` streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRow {
@@ -161,6 +168,37 @@ impl TaskRow {
             accepted_at: at,
             ended_at: None,
         }
+    }
+
+    /// Takes in a later event of its stream; `standing` is where the queue has it after that event.
+    pub(crate) fn take_in(&mut self, recorded: &Recorded, standing: Option<&Standing>) {
+        let NewEvent { event, at, .. } = &recorded.event;
+        self.version = recorded.version;
+        self.queue = standing.map(|standing| standing.state);
+        if let Event::TaskAmended { content_hash, spec } = event {
+            (self.content_hash, self.role, self.kind) = (content_hash.clone(), spec.role.clone(), spec.kind);
+            self.story_id = spec.story_id().map(Into::into);
+        }
+        let (run, status) = match event {
+            Event::TaskRetried { run } => (*run, TaskStatus::Open),
+            Event::TaskCompleted { run, .. } => (*run, TaskStatus::Completed),
+            Event::TaskFailed(failure) => (failure.run, TaskStatus::Failed),
+            Event::TaskCancelled { run, .. } => (*run, TaskStatus::Cancelled),
+            Event::TaskSkipped { run, .. } => (*run, TaskStatus::Skipped),
+            _ => return,
+        };
+        (self.run, self.status) = (run, status);
+        self.ended_at = (status != TaskStatus::Open).then_some(*at);
+        (self.winner, self.duration) = match event {
+            Event::TaskCompleted { winner, duration, .. } => (Some(winner.clone()), Some(*duration)),
+            _ => (None, None),
+        };
+        self.error = match event {
+            Event::TaskFailed(failure) => Some(failed_because_of(failure)),
+            Event::TaskCancelled { reason, .. } => Some(reason.clone()),
+            Event::TaskSkipped { cause, .. } => Some(skipped_because_of(cause)),
+            _ => None,
+        };
     }
 
     /// Why the last run failed.

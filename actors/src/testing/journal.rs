@@ -14,8 +14,7 @@ use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId};
 use crate::domain::queue::{QueueState, Standing};
 use crate::domain::task::TaskKind;
 use crate::ports::{
-    Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
-    TaskStatus, skipped_because_of,
+    Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, TaskStatus,
 };
 
 /// What may go wrong on the way to the disk.
@@ -227,38 +226,9 @@ impl Log {
         let Some(name) = recorded.stream.as_str().strip_prefix("task/") else { return };
         let Ok(task) = TaskId::parse("task", name) else { return };
         let Some((_, row)) = self.tasks.get_mut(&task) else { return };
-        row.version = recorded.version;
         let standing = Standing::fold(self.queued.remove(&task), &recorded.event.event);
-        row.queue = standing.as_ref().map(|standing| standing.state);
+        row.take_in(recorded, standing.as_ref());
         self.queued.extend(standing.map(|standing| (task.clone(), standing)));
-        if let Event::TaskAmended { content_hash, spec } = &recorded.event.event {
-            (row.content_hash, row.role, row.kind) = (content_hash.clone(), spec.role.clone(), spec.kind);
-            row.story_id = spec.story_id().map(Into::into);
-        }
-        if row.status == TaskStatus::Open && !recorded.event.event.is_final() {
-            return;
-        }
-        (row.winner, row.error, row.duration, row.ended_at) = (None, None, None, Some(at));
-        match &recorded.event.event {
-            Event::TaskRetried { run } => {
-                (row.run, row.status, row.ended_at) = (*run, TaskStatus::Open, None);
-            }
-            Event::TaskCompleted { winner, duration, .. } => {
-                (row.status, row.winner, row.duration) = (TaskStatus::Completed, Some(winner.clone()), Some(*duration));
-            }
-            Event::TaskFailed(failure) => {
-                let class = serde_json::to_value(failure.class).unwrap_or_default();
-                let text = format!("{}: {}", class.as_str().unwrap_or_default(), failure.message);
-                (row.status, row.error) = (TaskStatus::Failed, Some(text.into()));
-            }
-            Event::TaskCancelled { reason, .. } => {
-                (row.status, row.error) = (TaskStatus::Cancelled, Some(reason.clone()));
-            }
-            Event::TaskSkipped { cause, .. } => {
-                (row.status, row.error) = (TaskStatus::Skipped, Some(skipped_because_of(cause)));
-            }
-            _ => {}
-        }
     }
 }
 

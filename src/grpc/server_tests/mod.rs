@@ -36,6 +36,7 @@ use crate::http::{Components, Stage};
 
 mod councils;
 mod house;
+mod past;
 mod tasks;
 mod work;
 

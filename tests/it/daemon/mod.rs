@@ -10,6 +10,7 @@ mod life;
 mod log;
 mod memory;
 mod models;
+mod past;
 mod prune_kills;
 mod python;
 mod python_runner;

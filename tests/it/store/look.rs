@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use moothall::store::{SqliteJournal, StoreError, StoreOptions, VerifyReport};
-use moothall_actors::domain::event::UnreadableEvent;
+use moothall::store::{EventQuery, SqliteJournal, StoreError, StoreOptions, StoredEvent, VerifyReport};
+use moothall_actors::domain::event::{NewEvent, UnreadableEvent};
+use moothall_actors::domain::id::{StreamId, Timestamp};
 use moothall_actors::ports::{Batch, Journal, JournalError};
 use rusqlite::Connection;
 
-use super::sample::{accepted, call_failed, completed, large, on, on_task};
+use super::sample::{accepted, call_failed, completed, large, new, on, on_task};
 
 struct Store {
     _folder: tempfile::TempDir,
@@ -34,32 +35,91 @@ impl Store {
         Connection::open(&self.path).unwrap().execute_batch(sql).unwrap();
     }
 
+    async fn select(&self, query: EventQuery) -> Vec<StoredEvent> {
+        self.journal.reader().select(query).await.unwrap()
+    }
+
     async fn verified(&self) -> VerifyReport {
         self.journal.verify().await.unwrap()
     }
 }
 
+/// Every event.
+fn all() -> EventQuery {
+    EventQuery { limit: 100, ..EventQuery::default() }
+}
+
 #[tokio::test]
 async fn events_are_found_by_stream_and_type() {
     let store = Store::with_tasks().await;
-    let found = async |after, limit, prefix, kinds: &[&str]| -> Vec<u64> {
+    let found = async |after, limit, prefix: &str, kinds: &[&str]| -> Vec<u64> {
         let kinds: Vec<_> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-        let events = store.journal.read_filtered(after, limit, prefix, &kinds).await.unwrap();
+        let events =
+            store.select(EventQuery { after_seq: after, limit, stream_prefix: prefix.into(), kinds, ..all() }).await;
         events.iter().map(|event| event.seq).collect()
     };
-    assert_eq!(found(0, 100, None, &[]).await, [1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(found(0, 100, Some("task/"), &[]).await, [1, 3, 5, 7]);
-    assert_eq!(found(1, 2, Some("task/"), &[]).await, [3, 5]);
-    assert_eq!(found(0, 100, Some("task/t-1"), &[]).await, [1, 7]);
-    assert_eq!(found(0, 100, Some("task/t-1"), &["TaskCompleted"]).await, [7]);
-    assert_eq!(found(0, 100, None, &["CallFailed", "TaskCompleted"]).await, [2, 4, 6, 7]);
-    assert_eq!(found(0, 100, Some("nothing"), &[]).await, [0; 0]);
+    assert_eq!(found(0, 100, "", &[]).await, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(found(0, 100, "task/", &[]).await, [1, 3, 5, 7]);
+    assert_eq!(found(1, 2, "task/", &[]).await, [3, 5]);
+    assert_eq!(found(0, 100, "task/t-1", &[]).await, [1, 7]);
+    assert_eq!(found(0, 100, "task/t-1", &["TaskCompleted"]).await, [7]);
+    assert_eq!(found(0, 100, "", &["CallFailed", "TaskCompleted"]).await, [2, 4, 6, 7]);
+    assert_eq!(found(0, 100, "nothing", &[]).await, [0; 0]);
     let many = (0..300).flat_map(|n| on(&format!("many/{n}"), 0, call_failed(1)).appends).collect();
     store.journal.commit(Batch { appends: many }).await.unwrap();
-    assert_eq!(found(8, 3, Some("many/"), &[]).await, [9, 10, 11]);
-    let raw = &store.journal.read_filtered(6, 1, None, &[]).await.unwrap()[0];
+    assert_eq!(found(8, 3, "many/", &[]).await, [9, 10, 11]);
+    let raw = &store.select(EventQuery { after_seq: 6, ..all() }).await[0];
     assert!(raw.payload.contains(r#""winner":"agent-dev-001""#), "{}", raw.payload);
     assert_eq!(raw.clone().decode().unwrap(), store.journal.read(6, 1).await.unwrap()[0]);
+}
+
+const MINUTE: u64 = 60_000;
+
+/// As [`all`], of these times.
+fn between(since: u64, until: u64) -> EventQuery {
+    EventQuery { since: Some(Timestamp(since)), until: Some(Timestamp(until)), limit: 1_000, ..all() }
+}
+
+/// An event for each time, and one place in three empty.
+async fn with_times(times: &[u64]) -> Store {
+    let store = Store::with_tasks().await;
+    let timed = |at: &u64| NewEvent { at: Timestamp(*at), ..new(call_failed(1)) };
+    let events = times.iter().map(timed).collect();
+    store.journal.commit(Batch::one(StreamId::named("timed"), 0, events)).await.unwrap();
+    store.spoil("DELETE FROM events WHERE seq <= 7 OR seq % 3 = 0");
+    store
+}
+
+#[tokio::test]
+async fn events_are_found_by_time_though_the_clock_is_set_back_a_little() {
+    // A minute for each event; from time to time the clock is set back by most of an hour, and on again.
+    let times: Vec<u64> = (0..400).map(|n| (1_000 + n - n / 50 % 2 * 55) * MINUTE).collect();
+    let store = with_times(&times).await;
+    let left = store.select(EventQuery { limit: 1_000, ..all() }).await;
+    assert_eq!(left.len(), 267);
+    let prefix = |query| EventQuery { stream_prefix: "timed".into(), ..query };
+    for (since, until) in [(0, 1), (900, 1_000), (1_000, 1_001), (1_040, 1_060), (1_200, 1_210), (1_390, 9_000)] {
+        let (since, until) = (since * MINUTE, until * MINUTE);
+        let of_time = |event: &&StoredEvent| (since..until).contains(&event.at.0);
+        let expected: Vec<_> = left.iter().filter(of_time).cloned().collect();
+        assert_eq!(store.select(between(since, until)).await, expected, "{since}..{until}");
+        assert_eq!(store.select(prefix(between(since, until))).await, expected, "{since}..{until}");
+        let after_seq = expected.first().map_or(0, |first| first.seq);
+        let rest = store.select(EventQuery { after_seq, ..between(since, until) }).await;
+        assert_eq!(rest[..], expected[expected.len().min(1)..], "{since}..{until} after {after_seq}");
+    }
+    assert_eq!(store.select(between(0, u64::MAX)).await, left);
+}
+
+#[tokio::test]
+async fn no_event_of_another_time_is_found_whatever_the_clock_did() {
+    let times: Vec<u64> = (0..200).map(|n| (n * 7_919 % 1_009) * 60 * MINUTE).collect();
+    let store = with_times(&times).await;
+    for (since, until) in [(100, 200), (500, 900), (0, 50)] {
+        let (since, until) = (since * 60 * MINUTE, until * 60 * MINUTE);
+        let found = store.select(between(since, until)).await;
+        assert!(found.iter().all(|event| (since..until).contains(&event.at.0)), "{since}..{until}");
+    }
 }
 
 #[tokio::test]
@@ -113,7 +173,7 @@ async fn an_event_that_cannot_be_read_is_told_apart_from_the_rest() {
     store.spoil("UPDATE events SET schema = 2 WHERE seq = 2");
     let Err(JournalError::Unusable(why)) = store.journal.read(0, 10).await else { panic!("read") };
     assert!(why.contains("CallFailed, schema 2"), "{why}");
-    let raw = store.journal.read_filtered(1, 1, None, &[]).await.unwrap().remove(0);
+    let raw = store.select(EventQuery { after_seq: 1, ..all() }).await.remove(0);
     let UnreadableEvent { kind, schema, .. } = raw.decode().unwrap_err();
     assert_eq!((kind.as_str(), schema), ("CallFailed", 2));
     assert_eq!(store.journal.read(2, 10).await.unwrap().len(), 5);

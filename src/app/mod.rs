@@ -34,7 +34,7 @@ use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
-use crate::intake::{Intake, IntakeSettings};
+use crate::intake::Intake;
 use crate::listen::listen;
 use crate::runner::RunnerModel;
 use crate::store::{OpenError, SqliteJournal};
@@ -148,10 +148,7 @@ pub async fn run(
     });
     readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
     let standing = (readiness.clone(), models_standing);
-    let intake = Intake::new(
-        system.clone(),
-        IntakeSettings { plans: config.plans.clone(), council: councils::template(&config) },
-    );
+    let intake = Intake::new(system.clone(), settings::intake(&config));
     let settings = settings::grpc(&config);
     let serving =
         grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));

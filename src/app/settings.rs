@@ -4,8 +4,10 @@ use moothall_actors::domain::council::{Endpoint, Sampling};
 use moothall_actors::queue::Limits;
 use moothall_actors::{QueueSettings, Settings};
 
+use super::councils;
 use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
 use crate::grpc::{AgentSettings, GrpcSettings, ModelProfile};
+use crate::intake::IntakeSettings;
 use crate::runner::RunnerSettings;
 
 /// The dispatcher refuses what is too much; what is in the journal always fits.
@@ -26,6 +28,10 @@ pub(super) fn system(config: &Config, store: &str) -> Settings {
         queue: QueueSettings { holder: store.into(), ..config.queue.dispatch.clone() },
         ..Settings::default()
     }
+}
+
+pub(super) fn intake(config: &Config) -> IntakeSettings {
+    IntakeSettings { plans: config.plans.clone(), council: councils::template(config) }
 }
 
 pub(super) fn grpc(config: &Config) -> GrpcSettings {

@@ -90,7 +90,7 @@ async fn submit(args: SubmitArgs, daemon: &Daemon, output: &Output) -> Result<()
     let SourceArgs { file, plan_id, story_id, roles } = args.source;
     let (bytes, _) = read(&file)?;
     let roles = roles.iter().map(ToString::to_string).collect();
-    let request = SubmitPlanRequest { plan: bytes.into(), plan_id, story_id, roles, approved_by: args.approved_by };
+    let request = SubmitPlanRequest { plan: bytes, plan_id, story_id, roles, approved_by: args.approved_by };
     let answer = daemon.tasks().submit_plan(request).await?.into_inner();
     output.message("moothall.v1.SubmitPlanResponse", &answer, || {
         let known = if answer.new { "is approved" } else { "was approved before, just so" };

@@ -44,7 +44,7 @@ pub(crate) enum TaskCommand {
         cursor: String,
     },
     /// Put a task into the queue, print its id, and leave
-    Submit(SubmitArgs),
+    Submit(Box<SubmitArgs>),
     /// Put a failed, cancelled or skipped task back into the queue, or let a parked one go on
     Retry {
         /// The task's id
@@ -131,7 +131,7 @@ pub(super) async fn run(command: TaskCommand, daemon: &Daemon, output: &Output) 
             let status = status.map_or(TaskStatus::Unspecified, TaskStatus::from).into();
             list(ListTasksRequest { status, role, story_id: story, limit, cursor }, daemon, output).await
         }
-        TaskCommand::Submit(args) => submit(args, daemon, output).await,
+        TaskCommand::Submit(args) => submit(*args, daemon, output).await,
         TaskCommand::Retry { task } => {
             let answer = daemon.tasks().retry_task(RetryTaskRequest { task_id: task }).await?.into_inner();
             output.message("moothall.v1.RetryTaskResponse", &answer, || {

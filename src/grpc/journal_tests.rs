@@ -22,7 +22,7 @@ fn cursor(journal: &MemoryJournal, request: &wire::ReadRequest, readiness: &Read
 }
 
 async fn seqs(journal: &MemoryJournal, request: wire::ReadRequest) -> Vec<i64> {
-    let events = cursor(journal, &request, &Readiness::default()).events();
+    let events = cursor(journal, &request, &Readiness::default()).events(shown).await.unwrap();
     events.map(|event| event.unwrap().seq).collect().await
 }
 
@@ -62,7 +62,8 @@ async fn times_have_a_first_and_an_end_that_is_not_part_of_them() {
 #[tokio::test]
 async fn an_event_is_shown_as_it_was_stored() {
     let journal = journal_of(1).await;
-    let event = cursor(&journal, &wire::ReadRequest::default(), &Readiness::default()).next().await.unwrap().unwrap();
+    let read = cursor(&journal, &wire::ReadRequest::default(), &Readiness::default()).next().await.unwrap();
+    let event = shown(read.unwrap()).unwrap();
     assert_eq!((event.stream.as_str(), event.r#type.as_str(), event.version), ("task/T-1", "TaskRetried", 1));
     assert_eq!(&event.payload[..], br#"{"run":2}"#);
     assert_eq!(event.event_id, "00000000-0000-0000-0000-000000000001");
@@ -74,7 +75,7 @@ async fn a_follower_sees_what_is_written_later_and_ends_with_the_daemon() {
     let readiness = Readiness::default();
     readiness.enter(Stage::Ready);
     let request = wire::ReadRequest { follow: true, ..Default::default() };
-    let mut events = Box::pin(cursor(&journal, &request, &readiness).events());
+    let mut events = Box::pin(cursor(&journal, &request, &readiness).events(shown).await.unwrap());
     assert_eq!(events.next().await.unwrap().unwrap().seq, 1);
     assert!(futures::poll!(events.next()).is_pending());
     write(&journal, 2).await;

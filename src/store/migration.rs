@@ -100,7 +100,7 @@ mod tests {
         let first = store_id(&conn);
         migrated(&mut conn).unwrap();
         assert_eq!(store_id(&conn), first);
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
     }
 
     #[test]

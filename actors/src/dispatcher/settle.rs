@@ -10,7 +10,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{TaskId, Timestamp};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
-use crate::ports::queue::{Consequence, Lease, QueueError, Report, Request};
+use crate::ports::queue::{Consequence, Lease, QueueError, Report};
 use crate::ports::{JournalError, TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::world::World;
@@ -57,12 +57,13 @@ async fn carry_out(world: &World, lease: &Lease, follow: Follow) {
     let told = match follow {
         Follow::Nothing => return,
         Follow::Report(report) => world.ports.queue.report(lease, report).await,
-        Follow::Cancel => world.ports.queue.request(&lease.task, Request::Cancel).await,
         Follow::Retry(not_before) => next_run(world, lease, Next::At(not_before)).await,
         Follow::Park(reason) => next_run(world, lease, Next::Parked(reason)).await,
     };
     match told {
         Ok(consequences) => record(world, consequences).await,
+        // Its next run took its place.
+        Err(error @ QueueError::Stale { .. }) => tracing::debug!(task = %lease.task, %error, "a run ended late"),
         Err(error) => tracing::warn!(task = %lease.task, %error, "the queue does not know how a run ended"),
     }
 }
@@ -71,7 +72,6 @@ enum Follow {
     /// The daemon stops; the run goes on at the next start.
     Nothing,
     Report(Report),
-    Cancel,
     Retry(Timestamp),
     Park(Arc<str>),
 }
@@ -87,7 +87,7 @@ fn after_error(world: &World, lease: &Lease, error: &SystemError) -> Follow {
     let settings = &world.settings.queue;
     match error {
         SystemError::Unavailable(_) => Follow::Nothing,
-        SystemError::Cancelled { .. } => Follow::Cancel,
+        SystemError::Cancelled { .. } => Follow::Report(Report::Cancelled),
         SystemError::Failed { class, .. } if class.may_heal() && lease.run <= settings.retries => {
             let doublings = lease.run.saturating_sub(1).min(MOST_DOUBLINGS);
             let pause = settings.retry_min.saturating_mul(1 << doublings).min(settings.retry_max);
@@ -110,10 +110,12 @@ async fn next_run(world: &World, lease: &Lease, next: Next) -> Result<Vec<Conseq
         why: error.to_string().into(),
         retry_after: world.settings.queue.retry_min,
     };
+    // What is written first is told first.
+    let _claim = world.registry.claimed(&lease.task).await;
     let found = world.ports.journal.task(&lease.task).await.map_err(unavailable)?;
     let Some(row) = found.filter(|row| row.run == lease.run && row.status == TaskStatus::Failed) else {
-        // A client was faster: the next run is its own.
-        return world.ports.queue.request(&lease.task, Request::Cancel).await;
+        // A client was faster: the next run is there, and the queue was told of it.
+        return Ok(Vec::new());
     };
     let Some(entry) = told(&*world.ports.journal, &lease.task).await.map_err(unavailable)?.entry else {
         return Err(QueueError::Unknown { task: lease.task.clone() });

@@ -22,7 +22,7 @@ impl System {
         let (world, task) = (self.world.clone(), task.clone());
         self.apart("a retry", async move {
             let run = change(&world, &task, Wish::Retry).await?;
-            run.ok_or_else(|| SystemError::UnknownTask { task })
+            run.ok_or(SystemError::UnknownTask { task })
         })
         .await
     }

@@ -44,6 +44,8 @@ pub enum Report {
     Completed,
     /// FAILED for good: what needs it is blocked, skipped, or runs all the same.
     Failed,
+    /// CANCELLED: counts as failed for what needs it.
+    Cancelled,
     /// QUEUED again under the next run, not before this time.
     Retry { not_before: Timestamp },
     /// QUEUED again as it was: it was claimed in vain.

@@ -255,6 +255,7 @@ impl Board {
         match report {
             Report::Completed => self.end(task, QueueState::Completed, &mut changed),
             Report::Failed => self.end(task, QueueState::Failed, &mut changed),
+            Report::Cancelled => self.end(task, QueueState::Cancelled, &mut changed),
             Report::Parked => self.park_next_run(task),
             Report::Retry { not_before } => self.again(task, 1, Some(*not_before), &mut changed),
             Report::Released | Report::Dispatched => self.again(task, 0, None, &mut changed),

@@ -255,6 +255,19 @@ async fn a_task_that_waits_can_be_cancelled_parked_and_tried_again() {
     stage.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_retries_at_once_keeps_the_next_run() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, secs(5))).council("DEV", 3).start().await;
+    let system = stage.system();
+    enqueue(&stage, vec![new("a", &[]), new("b", &["a"])]).await.unwrap();
+    pass(secs(1)).await;
+    system.cancel(&task("a"), "by mistake").await.unwrap();
+    assert_eq!(system.retry(&task("a")).await.unwrap(), 2);
+    until_ended(&stage, 3).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b"]);
+    stage.close().await;
+}
+
 fn held(name: &str, needs: &[&str]) -> NewTask {
     let draft = moothall_actors::domain::task::TaskDraft {
         metadata: [("story_id".to_owned(), "s-1".to_owned())].into(),

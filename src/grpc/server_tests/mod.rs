@@ -8,6 +8,7 @@ use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use moothall_actors::domain::id::TaskId;
+use moothall_actors::domain::queue::OnDependencyFailure;
 use moothall_actors::error::SystemError;
 use moothall_actors::testing::{Reaction, Scenario, Stage as Story};
 use moothall_actors::view::TaskState;
@@ -32,7 +33,9 @@ use super::super::proto::moothall::v1::task_service_client::TaskServiceClient;
 use super::super::proto::orchestrator::v1 as older;
 use super::super::proto::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient as OlderClient;
 use super::*;
+use crate::config::{PlansConfig, UnknownRole};
 use crate::http::{Components, Stage};
+use crate::intake::{Intake, IntakeSettings};
 
 mod councils;
 mod house;
@@ -63,7 +66,14 @@ impl House {
         let (stop, stopped) = oneshot::channel::<()>();
         let (system, journal) = (story.system().clone(), Arc::new(story.journal.clone()));
         let standing: (_, ModelServers) = (readiness.clone(), Arc::new(Vec::new));
-        let serving = serve(listener, system, journal, standing, settings, async {
+        let plans = PlansConfig {
+            max_tasks: 9,
+            unknown_role: UnknownRole::Park,
+            hold_until_phase: None,
+            on_dependency_failure: OnDependencyFailure::Block,
+        };
+        let intake = Intake::new(system.clone(), IntakeSettings { plans, council: None });
+        let serving = serve(listener, (system, intake), journal, standing, settings, async {
             let _ = stopped.await;
         });
         Self { story, readiness, address, stop, server: tokio::spawn(serving) }
@@ -108,7 +118,7 @@ impl House {
             match self.story.system().task(&task).await.unwrap().state {
                 TaskState::Ended(SystemError::Cancelled { .. }) => return,
                 TaskState::Completed(_) | TaskState::Ended(_) => panic!("task {task} ended otherwise"),
-                TaskState::Pending | TaskState::Running { .. } => tokio::time::sleep(Duration::from_millis(5)).await,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         }
     }

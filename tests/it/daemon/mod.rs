@@ -14,6 +14,7 @@ mod past;
 mod prune_kills;
 mod python;
 mod python_runner;
+mod queue;
 mod raw;
 mod real_vllm;
 mod record;

@@ -16,6 +16,8 @@ use moothall_actors::domain::check::{CheckOutcome, CheckReport};
 use moothall_actors::domain::council::{Capabilities, Council, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
+use moothall_actors::domain::plan::{Approval, Change, Planned};
+use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority};
 use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
 use moothall_actors::domain::verdict::{
     Ballot, Dropped, MissingSeat, Ranked, Scored, Selection, Selector, StopReason, Verdict, WaveTime,
@@ -280,7 +282,74 @@ fn values() -> Vec<Event> {
     let runner = Seat { endpoint: Endpoint::Runner("grpcs://agents.example.com:7000".into()), ..seats().remove(0) };
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
-    tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted()).collect()
+    let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
+    first.chain(queued()).collect()
+}
+
+fn queued() -> Vec<Event> {
+    let plain = Entry {
+        task: task_id("task-1"),
+        run: 1,
+        role: role("DEV"),
+        story: None,
+        plan: None,
+        priority: Priority::MEDIUM,
+        enqueued_at: Timestamp(1_700_000_000_000),
+        not_before: None,
+        needs: Vec::new(),
+        on_failure: OnDependencyFailure::Block,
+        hold: None,
+        parked: false,
+    };
+    let full = Entry {
+        run: 2,
+        story: Some("story-1".into()),
+        plan: Some("plan-1".into()),
+        priority: Priority::CRITICAL,
+        not_before: Some(Timestamp(1_700_000_000_500)),
+        needs: vec![task_id("task-0"), task_id("plan-1/task-0")],
+        on_failure: OnDependencyFailure::Skip,
+        hold: Some("BUILD".into()),
+        ..plain.clone()
+    };
+    let Event::TaskAccepted { content_hash, spec, .. } = full_task() else { panic!("it is accepted") };
+    let planned = |task, change| Planned { task: task_id(task), change };
+    let approval = Approval {
+        plan: "plan-1".into(),
+        story: Some("story-1".into()),
+        content_hash: "hash".into(),
+        approved_by: Some("ann".into()),
+        roles: vec![role("DEV"), role("QA")],
+        tasks: vec![
+            planned("task-0", Change::Added),
+            planned("task-1", Change::Updated),
+            planned("task-2", Change::Unchanged),
+            planned("task-3", Change::Left),
+        ],
+        source: "## DEV Tasks\n".into(),
+    };
+    let bare = Approval { story: None, approved_by: None, source: "".into(), ..approval.clone() };
+    let amended = Event::TaskAmended { content_hash, spec };
+    let first = [Event::TaskQueued(Arc::new(plain)), Event::TaskQueued(Arc::new(full)), amended];
+    let approvals = [Event::PlanApproved(Arc::new(approval)), Event::PlanApproved(Arc::new(bare))];
+    first.into_iter().chain(approvals).chain(dispatched()).collect()
+}
+
+fn dispatched() -> Vec<Event> {
+    let cause = task_id("task-0");
+    vec![
+        Event::TaskClaimed { run: 1 },
+        Event::TaskReleased { run: 1, cause: cause.clone() },
+        Event::TaskBlocked { run: 1, cause: cause.clone() },
+        Event::TaskParked { run: 2, reason: "no council has the role QA".into() },
+        Event::TaskSkipped { run: 1, cause },
+        Event::StoryMoved { from: Some("PLAN".into()), to: "BUILD".into() },
+        Event::StoryMoved { from: None, to: "TEST".into() },
+        Event::DispatchPaused { role: Some(role("DEV")) },
+        Event::DispatchPaused { role: None },
+        Event::DispatchResumed { role: Some(role("DEV")) },
+        Event::DispatchResumed { role: None },
+    ]
 }
 
 #[derive(serde::Deserialize)]

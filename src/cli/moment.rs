@@ -71,7 +71,7 @@ mod tests {
     fn a_moment_is_a_time_or_an_age() {
         let at = |text: &str| Moment::parse(text).map(Moment::millis);
         let utc = 1_795_246_200_000;
-        for text in ["2026-11-21T07:30:00Z", "2026-11-21 07:30:00", "2026-11-21T09:30:00+02:00", "2026-11-21t07:30z"] {
+        for text in ["2026-11-21T07:30:00Z", "2026-11-21 07:30:00", "2026-11-21T09:30:00+02:00"] {
             assert_eq!(at(text), Ok(utc), "{text}");
         }
         assert_eq!(at("2026-11-21T07:30:00.123Z"), Ok(utc + 123));

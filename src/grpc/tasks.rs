@@ -324,9 +324,12 @@ fn shown(view: &TaskView) -> wire::Task {
         }
         TaskState::Ended(error) => {
             at(&mut task, Phase::Failed, 0);
-            let (status, error) = failure(error);
-            task.status = status.into();
-            task.error = Some(error);
+            // One that was skipped never failed: its row says all.
+            if view.row.status != TaskStatus::Skipped {
+                let (status, error) = failure(error);
+                task.status = status.into();
+                task.error = Some(error);
+            }
         }
     }
     task

@@ -139,8 +139,12 @@ def errors(client):
     refused(grpc.StatusCode.NOT_FOUND, client.Deliberate, request(role="NOBODY"))
     refused(grpc.StatusCode.INVALID_ARGUMENT, client.GetMetrics, {"metric_type": "speed"})
     refused(grpc.StatusCode.INVALID_ARGUMENT, client.GetMetrics, {"time_range_ms": -1})
-    for rpc in ("ProcessPlanningEvent", "DeriveSubtasks", "GetTaskContext"):
-        assert rpc in refused(grpc.StatusCode.UNIMPLEMENTED, getattr(client, rpc), {}).details()
+    assert "GetTaskContext" in refused(grpc.StatusCode.UNIMPLEMENTED, client.GetTaskContext, {}).details()
+    assert not client.ProcessPlanningEvent({"event_type": "planning.story.created"}).processed
+    assert "plan_id" in refused(grpc.StatusCode.INVALID_ARGUMENT, client.DeriveSubtasks, {}).details()
+    derived = client.DeriveSubtasks({"plan_id": "P-1", "case_id": "S-1", "roles": ["DEV", "QA"]})
+    assert [task.role for task in derived.tasks] == ["DEV", "QA"] and derived.total_tasks == 2
+    assert derived.derivation_id and all(task.case_id == "S-1" for task in derived.tasks)
 
 
 def numbers(client):

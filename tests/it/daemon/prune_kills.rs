@@ -114,7 +114,7 @@ async fn a_kill_after_any_step_of_a_prune_loses_nothing() -> Result<()> {
 /// Beside work, at any moment, again and again.
 #[tokio::test]
 async fn kills_beside_work_in_mid_prune_lose_nothing_and_the_prune_ends() -> Result<()> {
-    const TASKS: usize = 600;
+    const TASKS: usize = 240;
     const KILLS: usize = 5;
     let mut random = StdRng::seed_from_u64(seed()?);
     let sim = simulator(Duration::ZERO).await?;

@@ -110,8 +110,10 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
             next_run(world, row).await.map(Some)
         }
         (Wish::Retry, TaskStatus::Open, Some(QueueState::Parked)) => {
-            let entry = told(&*world.ports.journal, task).await?.entry;
-            entry.map_or_else(|| Err(wrong_state(row)), |entry| asked(Event::TaskQueued(entry), Request::Release))
+            let before = told(&*world.ports.journal, task).await?.entry.ok_or_else(|| wrong_state(row))?;
+            world.council(&before.role)?;
+            let (entry, _) = with_open_needs(world, &before).await?;
+            asked(Event::TaskQueued(Arc::new(entry)), Request::Release)
         }
         (Wish::Retry, ..) => Err(wrong_state(row)),
     }
@@ -150,21 +152,14 @@ fn wrong_state(row: &TaskRow) -> SystemError {
 async fn next_run(world: &World, row: &TaskRow) -> Result<(Vec<Event>, News), SystemError> {
     let before = told(&*world.ports.journal, &row.task).await?;
     let run = row.run + 1;
-    let mut entry = match (before.entry, before.spec) {
+    let entry = match (before.entry, before.spec) {
         (Some(entry), _) => Entry { run, not_before: None, ..Entry::clone(&entry) },
         (None, Some(spec)) => plain_entry(row, &spec),
         (None, None) => return Err(SystemError::UnknownTask { task: row.task.clone() }),
     };
+    world.council(&entry.role)?;
+    let (mut entry, ended) = with_open_needs(world, &entry).await?;
     entry.enqueued_at = world.ports.clock.now();
-    let mut ended = BTreeMap::new();
-    for need in std::mem::take(&mut entry.needs) {
-        match find(world, &need).await?.as_ref().map(came_to) {
-            Some(Some(QueueState::Completed)) => continue,
-            Some(Some(state)) => drop(ended.insert(need.clone(), state)),
-            Some(None) | None => {}
-        }
-        entry.needs.push(need);
-    }
     if let Some((need, state)) = ended.first_key_value().filter(|_| entry.on_failure == OnDependencyFailure::Skip) {
         let text = format!("task {} would be skipped again: it needs {need}, which is {state}; retry that", row.task);
         return Err(SystemError::WrongState(text.into()));
@@ -172,6 +167,20 @@ async fn next_run(world: &World, row: &TaskRow) -> Result<(Vec<Event>, News), Sy
     let entry = Arc::new(entry);
     let events = vec![Event::TaskRetried { run }, Event::TaskQueued(entry.clone())];
     Ok((events, News::Queued { entry, ended }))
+}
+
+/// Without the needs that have completed; how those ended that did not.
+async fn with_open_needs(world: &World, entry: &Entry) -> Result<(Entry, BTreeMap<TaskId, QueueState>), SystemError> {
+    let (mut needs, mut ended) = (Vec::new(), BTreeMap::new());
+    for need in &entry.needs {
+        match find(world, need).await?.as_ref().map(came_to) {
+            Some(Some(QueueState::Completed)) => continue,
+            Some(Some(state)) => drop(ended.insert(need.clone(), state)),
+            Some(None) | None => {}
+        }
+        needs.push(need.clone());
+    }
+    Ok((Entry { needs, ..entry.clone() }, ended))
 }
 
 /// Of a task that came to its council directly.

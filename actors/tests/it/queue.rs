@@ -268,6 +268,23 @@ async fn whoever_retries_at_once_keeps_the_next_run() {
     stage.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_parked_task_is_released_only_to_somebody_who_can_do_it() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    let ops = moothall_actors::domain::task::TaskDraft { role: "OPS".into(), ..draft("roll it out") };
+    let parked = NewTask { spec: spec(ops), parked: Some("no council".into()), ..new("b", &["a"]) };
+    enqueue(&stage, vec![new("a", &[]), parked]).await.unwrap();
+    until_ended(&stage, 1).await;
+    assert!(matches!(stage.system().retry(&task("b")).await, Err(SystemError::UnknownRole { .. })));
+    stage.system().create_council(crate::simulation::council(role("OPS"))).await.unwrap();
+    assert_eq!(stage.system().retry(&task("b")).await.unwrap(), 1);
+    let (status, state, run) = standing(&stage, "b").await;
+    assert!(status == TaskStatus::Open && state != Some(QueueState::Blocked) && run == 1, "{state:?}: a has completed");
+    until_ended(&stage, 2).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b"]);
+    stage.close().await;
+}
+
 fn held(name: &str, needs: &[&str]) -> NewTask {
     let draft = moothall_actors::domain::task::TaskDraft {
         metadata: [("story_id".to_owned(), "s-1".to_owned())].into(),

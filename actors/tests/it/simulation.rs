@@ -395,7 +395,7 @@ fn seat(agent: AgentId) -> Seat {
     }
 }
 
-fn council(role: Role) -> CouncilDraft {
+pub(crate) fn council(role: Role) -> CouncilDraft {
     CouncilDraft {
         role,
         num_agents: 2,

@@ -13,6 +13,7 @@ mod doctor;
 mod document;
 mod exit;
 mod export;
+mod given;
 mod journal;
 mod live;
 mod moment;

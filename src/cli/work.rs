@@ -5,8 +5,7 @@
 //! and leaves one that was.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure, is_lost};
+use super::given::{carried, text};
 use super::live::Live;
 use super::output::{Output, json};
 use super::pair;
@@ -236,31 +236,6 @@ impl WorkArgs {
             timeout_seconds: self.timeout,
         }
     }
-}
-
-/// A file as a task carries it. The daemon says which paths it takes.
-fn carried(path: &Path) -> Result<(String, String), Failure> {
-    let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::InvalidData => "is not UTF-8".to_owned(),
-            _ => format!("cannot be read: {error}"),
-        };
-        Failure::new(Exit::USAGE, format!("--file {shown} {why}"))
-    })?;
-    Ok((format!("file:{}", shown.trim_start_matches("./")), text))
-}
-
-/// `-` is standard input, `@FILE` a file, all else itself.
-fn text(given: String) -> Result<String, Failure> {
-    if given == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        return Ok(text);
-    }
-    let Some(file) = given.strip_prefix('@') else { return Ok(given) };
-    std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(Exit::NO_INPUT, format!("{file} cannot be read: {error}")))
 }
 
 impl Request {

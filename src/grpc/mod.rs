@@ -29,6 +29,7 @@ mod queue;
 mod request;
 mod routes;
 mod server;
+mod shown;
 mod tasks;
 mod then;
 pub(crate) mod verdict;

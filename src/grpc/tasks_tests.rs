@@ -9,6 +9,11 @@ use moothall_actors::progress::Happened;
 use tonic_types::StatusExt;
 
 use super::super::fixtures::{agent, outcome, row};
+use moothall_actors::ports::TaskRow;
+use moothall_actors::progress::{Phase, Update};
+use moothall_actors::view::TaskView;
+
+use super::super::shown::of_row;
 use super::*;
 
 #[test]

@@ -10,7 +10,7 @@
 //!               └─ need failed, «skip» ─▶ SKIPPED      any ─▶ CANCELLED ────┘
 //! ```
 //!
-//! `board.rs` is the whole of it, pure: no clock, no lock, no durability. [`MemoryQueue`] puts a lock and a clock around it.
+//! `board.rs`, with `leases.rs`, `needs.rs` and `look.rs`, is the whole of it, pure: no clock, no lock, no durability. [`MemoryQueue`] puts a lock and a clock around it.
 //! Where the store is the queue, the board is rebuilt from the journal at a start, and every change is in the journal
 //! before the board hears of it.
 //!
@@ -22,6 +22,7 @@ mod board;
 #[cfg(test)]
 mod board_tests;
 mod lanes;
+mod leases;
 mod look;
 mod memory;
 mod needs;

@@ -117,14 +117,14 @@ async fn fill(path: &Path) {
     let store = SqliteJournal::open(path, StoreOptions::default()).unwrap();
     let recorded = template().await;
     let (run, council): (Vec<_>, Vec<_>) = recorded.into_iter().partition(|one| one.stream.as_str().contains(NAME));
-    store.commit(Batch { appends: renamed(&council, "none") }).await.unwrap();
+    store.commit(Batch::of(renamed(&council, "none"))).await.unwrap();
     for first in (0..FINISHED + OPEN).step_by(FILL) {
         let numbers = first..(first + FILL).min(FINISHED + OPEN);
         let of = |number: usize| {
             let length = if number < FINISHED { run.len() } else { OPEN_EVENTS };
             renamed(&run[..length], &format!("filled-{number:08}"))
         };
-        let batch = Batch { appends: numbers.flat_map(of).collect() };
+        let batch = Batch::of(numbers.flat_map(of).collect());
         store.submit(batch, Ack::new(|written| assert!(written.is_ok(), "{written:?}")));
     }
     store.close().await;

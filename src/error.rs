@@ -113,7 +113,7 @@ impl Kinded for SystemError {
             Self::NoCouncils => Kind::Unimplemented,
             Self::UnknownRole { .. } | Self::UnknownTask { .. } | Self::UnknownAgent { .. } => Kind::NotFound,
             Self::CouncilExists { .. } | Self::AgentExists { .. } | Self::OtherContent { .. } => Kind::Exists,
-            Self::Parked { .. } | Self::WrongState(_) => Kind::WrongState,
+            Self::Parked { .. } | Self::WrongState(_) | Self::Received => Kind::WrongState,
             Self::Busy { .. } => Kind::Busy,
             Self::Unavailable(_) => Kind::Unavailable,
             Self::Failed { class, .. } => Kind::of_class(*class),
@@ -126,7 +126,7 @@ impl Kinded for SystemError {
 impl Kinded for JournalError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Conflict { .. } => Kind::WrongState,
+            Self::Conflict { .. } | Self::Received => Kind::WrongState,
             Self::Busy { .. } => Kind::Busy,
             Self::Pruned { .. } => Kind::OutOfRange,
             Self::Unusable(_) | Self::Closed => Kind::Unavailable,

@@ -12,6 +12,8 @@ pub mod grpc;
 pub mod http;
 pub mod intake;
 mod listen;
+pub mod nats;
+pub mod outbox;
 pub mod plan;
 pub mod process;
 pub mod runner;

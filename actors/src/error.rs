@@ -33,6 +33,9 @@ pub enum SystemError {
     OtherContent { task: TaskId },
     #[error("role {role} is parked: {reason}; `moothall council resume {role}` takes it back to work")]
     Parked { role: Role, reason: Arc<str> },
+    /// A message that came again: its effect is there.
+    #[error("this was taken in before")]
+    Received,
     /// Not possible as things stand; the text says how they stand.
     #[error("{0}")]
     WrongState(Arc<str>),
@@ -58,6 +61,7 @@ impl From<JournalError> for SystemError {
             JournalError::Busy { retry_after } => {
                 Self::Busy { what: "the journal has too much to write".into(), retry_after }
             }
+            JournalError::Received => Self::Received,
             other => Self::Unavailable(other.to_string().into()),
         }
     }

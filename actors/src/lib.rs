@@ -17,6 +17,7 @@ mod dispatcher;
 pub mod document;
 pub mod domain;
 pub mod error;
+mod exchange;
 mod gate;
 pub mod past;
 pub mod ports;
@@ -36,7 +37,9 @@ mod world;
 
 pub use attached::{Attached, Hold};
 pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
-pub use dispatcher::{Approved, Enqueued, NewPlan, NewTask, Pauses};
+pub use dispatcher::{
+    Approved, Enqueued, ExecutionAnswer, MOST_ATTEMPTS, NewPlan, NewTask, Pauses, StoryMove, StoryNote,
+};
 pub use roster::CouncilDraft;
 pub use supervisor::policy;
 pub use system::{StartError, System};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use moothall_actors::System;
 use tokio::sync::watch;
 
+use super::events;
 use crate::http::{Components, Health, probe};
 use crate::runner::RunnerModel;
 use crate::store::SqliteJournal;
@@ -48,7 +49,7 @@ pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
     (model, runners): (Arc<VllmModel>, Arc<RunnerModel>),
-    unreachable: Unreachable,
+    (unreachable, events): (Unreachable, events::Watch),
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
     move || {
@@ -62,6 +63,7 @@ pub(super) fn components(
             (open, _) => Health::Degraded(format!("{open} of {} model servers fail", replicas.len()).into()),
         };
         components.insert("model".to_owned(), health);
+        components.extend(events.as_ref().map(|status| ("nats".to_owned(), events::health(status))));
         components.extend(of_runners(&runners).map(|health| ("runners".to_owned(), health)));
         components
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::receipt::Receipt;
 use moothall_actors::ports::{
-    Ack, Batch, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
 };
 
 use super::AppError;
@@ -89,6 +90,14 @@ impl Journal for StoredJournal {
 
     async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
         self.store.tombstone(task).await
+    }
+
+    async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError> {
+        self.store.received(receipt).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError> {
+        self.store.cursor(name).await
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {

@@ -7,6 +7,7 @@
 //! ```
 
 mod councils;
+mod events;
 mod health;
 mod identity;
 mod journal;
@@ -41,8 +42,10 @@ use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
 
+pub(crate) use self::events::settings as nats_settings;
 pub(crate) use self::prompts::built_in_prompts;
 
+use self::events::Events;
 use self::identity::{SystemClock, UuidSource};
 use self::journal::StoredJournal;
 use self::models::Models;
@@ -128,16 +131,9 @@ pub async fn run(
     let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
-    let ports = Ports {
-        model: Arc::new(Models::new(model.clone(), runners.clone())),
-        checks: Arc::new(TextChecks::configured(&config.checks)?),
-        journal: journal.clone(),
-        // The store knows what waits; this orders it.
-        queue: Arc::new(MemoryQueue::new(settings::queue_limits(&config), Arc::new(SystemClock))),
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(UuidSource),
-    };
+    let ports = ports(&config, journal.clone(), Models::new(model.clone(), runners.clone()))?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
+    events::keep_place(&config, &journal.store()).await?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
 
@@ -146,9 +142,11 @@ pub async fn run(
         let model = model.clone();
         move || model.replica_states()
     });
-    readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
-    let standing = (readiness.clone(), models_standing);
     let intake = Intake::new(system.clone(), settings::intake(&config));
+    let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone())).await?;
+    let watched = (unreachable, events.watch());
+    readiness.observe(health::components(system.clone(), journal.store(), (model, runners), watched));
+    let standing = (readiness.clone(), models_standing);
     let settings = settings::grpc(&config);
     let serving =
         grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));
@@ -173,10 +171,23 @@ pub async fn run(
             tracing::warn!(open = drained.open.len(), "runs are left in the journal and go on at the next start");
         }
     }
+    events.end().await;
     end.send_replace(true);
     say_goodbye(grpc, http).await;
     journal.close().await;
     outcome
+}
+
+fn ports(config: &Config, journal: Arc<StoredJournal>, models: Models) -> Result<Ports, AppError> {
+    Ok(Ports {
+        model: Arc::new(models),
+        checks: Arc::new(TextChecks::configured(&config.checks)?),
+        journal,
+        // The store knows what waits; this orders it.
+        queue: Arc::new(MemoryQueue::new(settings::queue_limits(config), Arc::new(SystemClock))),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(UuidSource),
+    })
 }
 
 fn open(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

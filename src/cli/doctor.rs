@@ -243,15 +243,18 @@ async fn nats(config: &NatsConfig) -> Finding {
     // One try: the connection is only looked at.
     let connecting = async_nats::ConnectOptions::new().connection_timeout(PATIENCE).connect(urls);
     match timeout(PATIENCE, connecting).await {
-        Ok(Ok(client)) => Finding::ok("nats", format!("{shown}: version {}", client.server_info().version)),
+        Ok(Ok(client)) => Finding::ok(
+            "nats",
+            format!("{shown}: version {}; `moothall nats check` says more", client.server_info().version),
+        ),
         Ok(Err(error)) => absent_nats(&format!("{shown}: {error}")),
         Err(_) => absent_nats(&format!("{shown} does not answer")),
     }
 }
 
-/// Nothing uses it yet, so it keeps nobody from working.
+/// It keeps nobody from working: events wait, and go out later.
 fn absent_nats(detail: &str) -> Finding {
-    Finding::note("nats", detail, "not needed by this version; ENABLE_NATS=false says so")
+    Finding::note("nats", detail, "start it, name it with NATS_URL, or do without: ENABLE_NATS=false")
 }
 
 async fn executor(config: &Config) -> Finding {

@@ -17,6 +17,7 @@ mod given;
 mod journal;
 mod live;
 mod moment;
+mod nats;
 mod output;
 mod plan;
 mod queue;
@@ -99,6 +100,9 @@ enum Command {
     /// Look at plans, and have them carried out
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Look at the server that events come from and go to
+    #[command(subcommand)]
+    Nats(nats::NatsCommand),
     /// What a task came to, with all its evidence
     Verdict(document::VerdictArgs),
     /// Why a task's winner won, as a short story
@@ -168,6 +172,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Task(command) => task::run(command, &connect(server).await?, output).await,
         Command::Queue(command) => queue::run(command, &connect(server).await?, output).await,
         Command::Plan(command) => plan::run(command, server, output).await,
+        Command::Nats(command) => nats::run(command, output).await,
         Command::Verdict(args) => document::verdict(args, server, output).await,
         Command::Why(args) => document::why(args, server, output).await,
         Command::Status(args) => status::run(args, &connect(server).await?, output).await,

@@ -26,6 +26,7 @@ use super::section::{
     LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig, ServerConfig,
     StoreConfig, UnknownRole,
 };
+use crate::nats::Start;
 use crate::plan::PHASES;
 use crate::plan::limit::HARD_MAX_TASKS;
 use crate::store::DatabaseUrl;
@@ -104,7 +105,31 @@ fn server(raw: &RawServer, rules: &mut Rules<'_>) -> Option<ServerConfig> {
 
 fn nats(raw: &RawNats, rules: &mut Rules<'_>) -> Option<NatsConfig> {
     let urls = rules.urls("nats.url", &raw.url, &["nats", "tls", "ws", "wss"]);
-    Some(NatsConfig { enabled: raw.enabled, urls: urls? })
+    let mut file = |key, given| rules.path(key, given, Path::is_file, "file");
+    let credentials = file("nats.credentials", &raw.credentials);
+    let ca = file("nats.ca", &raw.ca);
+    let (cert, key) = (file("nats.cert", &raw.cert), file("nats.key", &raw.key));
+    if raw.cert.is_empty() != raw.key.is_empty() {
+        rules.refuse::<()>("nats.key", "must be given with nats.cert, and that with it");
+    }
+    let start = match Start::parse(&raw.start, jiff::Timestamp::UNIX_EPOCH) {
+        Ok(_) => Some(raw.start.as_str().into()),
+        Err(_) => rules.refuse("nats.start", "must be first_start, all or a time such as 2026-01-02T03:04:05Z"),
+    };
+    let replicas = match raw.replicas {
+        1 | 3 | 5 => usize::try_from(raw.replicas).ok(),
+        _ => rules.refuse("nats.replicas", "must be 1, 3 or 5"),
+    };
+    Some(NatsConfig {
+        enabled: raw.enabled,
+        urls: urls?,
+        credentials: credentials?,
+        ca: ca?,
+        client: cert?.zip(key?),
+        start: start?,
+        replicas: replicas?,
+        envelope: raw.envelope,
+    })
 }
 
 fn store(raw: &RawStore, rules: &mut Rules<'_>) -> Option<StoreConfig> {

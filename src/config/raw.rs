@@ -37,7 +37,17 @@ sections! {
         log: RawLog,
     }
     RawServer { bind: String, grpc_port: i64, http_port: i64, }
-    RawNats { enabled: bool, url: Vec<String>, }
+    RawNats {
+        enabled: bool,
+        url: Vec<String>,
+        credentials: String,
+        ca: String,
+        cert: String,
+        key: String,
+        start: String,
+        replicas: i64,
+        envelope: bool,
+    }
     RawStore { url: String, backups: String, }
     RawRetention { days: i64, tombstone_days: i64, every: f64, batch: i64, share: i64, }
     RawQueue {

@@ -62,11 +62,20 @@ impl ServerConfig {
     }
 }
 
-/// Parsed and checked; nothing connects yet.
+/// Where events come from and go to.
 #[derive(Clone, Debug)]
 pub struct NatsConfig {
     pub enabled: bool,
     pub urls: Vec<Url>,
+    pub credentials: Option<PathBuf>,
+    /// Instead of the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key of this client.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// `first_start`, `all`, or a time in RFC 3339.
+    pub start: Arc<str>,
+    pub replicas: usize,
+    pub envelope: bool,
 }
 
 /// Where the journal is.

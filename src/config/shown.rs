@@ -18,8 +18,8 @@ pub(super) struct Shown {
     origin: Origin,
 }
 
-/// Sections that are checked but read by nothing yet.
-const UNREAD: [&str; 5] = ["nats", "queue", "executor", "context", "hub"];
+/// Keys that are checked but read by nothing yet.
+const UNREAD: [(&str, &str); 4] = [("queue", "url"), ("executor", "address"), ("context", "address"), ("hub", "url")];
 
 pub(super) fn all(values: &BTreeMap<String, (Value, Origin)>) -> Vec<Shown> {
     let split = |key: &str| key.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
@@ -64,6 +64,7 @@ pub(super) fn json(shown: &[Shown]) -> serde_json::Value {
 }
 
 pub(super) fn unread(shown: &[Shown]) -> Vec<String> {
-    let set = shown.iter().filter(|key| UNREAD.contains(&key.section.as_str()) && key.origin != Origin::Default);
-    set.filter(|key| key.name != "enabled").map(|key| format!("{}.{}", key.section, key.name)).collect()
+    let unread = |key: &&Shown| UNREAD.contains(&(key.section.as_str(), key.name.as_str()));
+    let set = shown.iter().filter(unread).filter(|key| key.origin != Origin::Default);
+    set.map(|key| format!("{}.{}", key.section, key.name)).collect()
 }

@@ -16,7 +16,7 @@ use super::value;
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The names that were fixed before this program, and the keys they stand for.
-pub const FIXED_NAMES: [(&str, &str); 22] = [
+pub const FIXED_NAMES: [(&str, &str); 23] = [
     ("AGENT_HUB_URL", "hub.url"),
     ("AGENT_TYPE", "agents.type"),
     ("ALLOW_MOCK_AGENTS", "agents.allow_mock"),
@@ -30,6 +30,7 @@ pub const FIXED_NAMES: [(&str, &str); 22] = [
     ("HTTP_PORT", "server.http_port"),
     ("INIT_DEFAULT_COUNCILS", "councils.init_default"),
     ("LOG_FORMAT", "log.format"),
+    ("NATS_ENVELOPE", "nats.envelope"),
     ("NATS_URL", "nats.url"),
     ("RUST_LOG", "log.filter"),
     ("TASK_QUEUE_URL", "queue.url"),

@@ -1,10 +1,13 @@
 //! Plans over gRPC: submitted, derived from, or brought by a planning event.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use moothall_actors::System;
-use moothall_actors::domain::id::{MAX_ID_BYTES, Role};
+use moothall_actors::domain::id::{MAX_ID_BYTES, Role, Timestamp};
 use moothall_actors::domain::problem::Problems;
+use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
+use moothall_actors::error::SystemError;
+use moothall_actors::{StoryMove, System};
 use tonic::Status;
 
 use super::number::int;
@@ -12,18 +15,28 @@ use super::orchestrator::parsed;
 use super::proto::fleet::orchestrator::v1 as fleet;
 use super::proto::moothall::v1 as wire;
 use crate::error::{invalid, status};
-use crate::intake::Intake;
+use crate::intake::{By, Intake, MAX_PHASE_BYTES};
 use crate::plan::{Origin, Plan, PlannedTask, Strategy, parse};
 
 const PLAN_APPROVED: &str = "planning.plan.approved";
 const STORY_TRANSITIONED: &str = "planning.story.transitioned";
-/// Of a phase of a story.
-const MAX_PHASE_BYTES: usize = 64;
+/// How long a call that brings an event is known: as long as the event itself would be.
+const KNOWN_FOR: Duration = Duration::from_secs(31 * 86_400);
 
 pub(super) async fn submit(
     intake: &Intake,
     message: wire::SubmitPlanRequest,
 ) -> Result<wire::SubmitPlanResponse, Status> {
+    let by = By::caller(&message.approved_by);
+    submit_by(intake, message, by).await?.map_err(|error| status(&error))
+}
+
+/// Wrong requests are refused at once; what the system says of a right one is the caller's to tell.
+async fn submit_by(
+    intake: &Intake,
+    message: wire::SubmitPlanRequest,
+    by: By,
+) -> Result<Result<wire::SubmitPlanResponse, SystemError>, Status> {
     let origin = parsed(|problems| {
         let by = ("approved_by", message.approved_by.as_str());
         origin(intake, (&message.plan_id, &message.story_id), &message.roles, &[by], problems)
@@ -32,18 +45,21 @@ pub(super) async fn submit(
     // It was read as text.
     let source = String::from_utf8_lossy(&message.plan);
     let (story_id, notes) = (plan.story_id.clone(), plan.notes.clone());
-    let approved = intake.submit(plan, &message.approved_by, &source).await.map_err(|error| status(&error))?;
+    let approved = match intake.submit(plan, by, &source).await {
+        Ok(approved) => approved,
+        Err(error) => return Ok(Err(error)),
+    };
     let planned = approved.approval.tasks.iter().map(|planned| wire::PlannedTask {
         task_id: planned.task.to_string(),
         change: planned.change.as_str().to_owned(),
     });
-    Ok(wire::SubmitPlanResponse {
+    Ok(Ok(wire::SubmitPlanResponse {
         plan_id: approved.approval.plan.to_string(),
         story_id,
         new: approved.new,
         tasks: planned.collect(),
         notes,
-    })
+    }))
 }
 
 fn origin(
@@ -91,7 +107,7 @@ pub(super) async fn derive(
     let atomic = |task: &PlannedTask| atomic(task, &message.case_id);
     let tasks: Vec<_> = plan.tasks.iter().map(atomic).collect();
     if derived.publish {
-        intake.submit(plan, "", &source).await.map_err(|error| status(&error))?;
+        intake.submit(plan, By::default(), &source).await.map_err(|error| status(&error))?;
     }
     Ok(fleet::DeriveSubtasksResponse { total_tasks: int(tasks.len()), tasks, derivation_id })
 }
@@ -123,7 +139,7 @@ pub(super) async fn process(
     message: fleet::PlanningEventRequest,
 ) -> Result<fleet::PlanningEventResponse, Status> {
     match message.event_type.as_str() {
-        PLAN_APPROVED => plan_approved(intake, &message).await,
+        PLAN_APPROVED => plan_approved(system, intake, &message).await,
         STORY_TRANSITIONED => story_transitioned(system, &message).await,
         other => {
             let other = crate::error::cut(other, 64);
@@ -138,7 +154,19 @@ fn of_metadata<'m>(metadata: &'m BTreeMap<String, String>, key: &str, otherwise:
     metadata.get(key).map_or(otherwise, String::as_str)
 }
 
+/// The same request again is the same event.
+fn receipt(message: &fleet::PlanningEventRequest) -> Receipt {
+    let timestamp = message.timestamp_ms.to_string();
+    let mut name = vec!["call", &message.event_type, &message.case_id, &message.plan_id];
+    name.extend([message.from_state.as_str(), &message.to_state, &timestamp]);
+    name.extend(message.metadata.iter().flat_map(|(key, value)| [key.as_str(), value]));
+    let until = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + KNOWN_FOR;
+    let until = Timestamp(u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+    Receipt { keys: vec![ReceiptKey::of(&name)], until }
+}
+
 async fn plan_approved(
+    system: &System,
     intake: &Intake,
     message: &fleet::PlanningEventRequest,
 ) -> Result<fleet::PlanningEventResponse, Status> {
@@ -151,12 +179,26 @@ async fn plan_approved(
         roles: roles.map(str::to_owned).collect(),
         approved_by: of_metadata(metadata, "approved_by", "").to_owned(),
     };
-    let answer = self::submit(intake, submit).await?;
+    let by = By { receipt: Some(receipt(message)), ..By::caller(&submit.approved_by) };
+    let answer = match submit_by(intake, submit, by).await? {
+        Ok(answer) => answer,
+        Err(SystemError::Received) => return taken_in_before(system, &message.plan_id).await,
+        Err(error) => return Err(status(&error)),
+    };
     let message = match answer.new {
         true => format!("plan {} is approved: {} tasks", answer.plan_id, answer.tasks.len()),
         false => format!("plan {} was approved before, just so", answer.plan_id),
     };
     let derived_task_ids = answer.tasks.into_iter().map(|planned| planned.task_id).collect();
+    Ok(fleet::PlanningEventResponse { processed: true, message, derived_task_ids })
+}
+
+/// With the tasks of the plan as it was approved last.
+async fn taken_in_before(system: &System, plan_id: &str) -> Result<fleet::PlanningEventResponse, Status> {
+    let approval = system.approval(plan_id).await.map_err(|error| status(&error))?;
+    let tasks = approval.iter().flat_map(|approval| &approval.tasks);
+    let derived_task_ids = tasks.map(|planned| planned.task.to_string()).collect();
+    let message = format!("this approval of plan {plan_id} was taken in before");
     Ok(fleet::PlanningEventResponse { processed: true, message, derived_task_ids })
 }
 
@@ -177,7 +219,14 @@ async fn story_transitioned(
         Some(())
     })?;
     let from = Some(message.from_state.as_str()).filter(|from| !from.is_empty());
-    let moved = system.move_story(story, from, &message.to_state).await.map_err(|error| status(&error))?;
+    let (to, from) = (message.to_state.as_str().into(), from.map(Into::into));
+    // Without a time it may be another move of the same kind.
+    let receipt = (message.timestamp_ms != 0).then(|| receipt(message));
+    let moves = StoryMove { story: story.into(), from, to, receipt, ..StoryMove::default() };
+    let moved = match system.move_story(moves).await {
+        Err(SystemError::Received) => Vec::new(),
+        told => told.map_err(|error| status(&error))?,
+    };
     let message = format!("story {story} is in {}: {} tasks wait for it no longer", message.to_state, moved.len());
     let derived_task_ids = moved.iter().map(ToString::to_string).collect();
     Ok(fleet::PlanningEventResponse { processed: true, message, derived_task_ids })

@@ -5,18 +5,26 @@
 //!          {plan_id}/{id}                              all problems     park or create
 //! ```
 
+mod inbox;
 mod task;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use moothall_actors::domain::id::{Role, TaskId};
+use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::problem::Problems;
+use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
 use moothall_actors::error::SystemError;
 use moothall_actors::{Approved, CouncilDraft, NewPlan, NewTask, System};
 
 use crate::config::{PlansConfig, UnknownRole};
 use crate::plan::{Origin, Plan, parse};
+
+pub use self::inbox::{EventInbox, MAX_PHASE_BYTES};
+
+/// So often the ids of a plan's tasks may be taken by others while it is submitted.
+const MOST_TRIES: usize = 3;
 
 /// How plans are taken.
 #[derive(Clone, Debug)]
@@ -24,6 +32,24 @@ pub struct IntakeSettings {
     pub plans: PlansConfig,
     /// What a council is made from where one is missing; `None` = none can be made.
     pub council: Option<CouncilDraft>,
+}
+
+/// Who approves a plan, and by what.
+#[derive(Clone, Debug, Default)]
+pub struct By {
+    /// May be empty.
+    pub approved_by: String,
+    pub cause: Cause,
+    /// Of the message that does; `None` = a call does.
+    pub receipt: Option<Receipt>,
+}
+
+impl By {
+    /// A caller, who may say who approves.
+    #[must_use]
+    pub fn caller(approved_by: &str) -> Self {
+        Self { approved_by: approved_by.to_owned(), ..Self::default() }
+    }
 }
 
 /// The way of plans into the queue; cheap to clone.
@@ -61,13 +87,25 @@ impl Intake {
     }
 
     /// Queues a plan's tasks, all or none. `source`: the plan as it came, kept with the approval.
-    pub async fn submit(&self, plan: Plan, approved_by: &str, source: &str) -> Result<Approved, SystemError> {
+    pub async fn submit(&self, plan: Plan, by: By, source: &str) -> Result<Approved, SystemError> {
+        for _ in 1..MOST_TRIES {
+            match self.try_to_submit(plan.clone(), by.clone(), source).await {
+                // Another plan has just taken the id of one of its tasks, which gets a longer one now.
+                Err(SystemError::OtherContent { .. }) => {}
+                told => return told,
+            }
+        }
+        self.try_to_submit(plan, by, source).await
+    }
+
+    async fn try_to_submit(&self, plan: Plan, by: By, source: &str) -> Result<Approved, SystemError> {
         let mut problems = Problems::default();
         if plan.plan_id.trim().is_empty() {
             problems.push("plan_id", "is missing: neither the request nor the plan names it");
             return Err(SystemError::Invalid(problems));
         }
-        let content_hash = plan.content_hash().into();
+        let content_hash: Arc<str> = plan.content_hash().into();
+        let receipt = by.receipt.map(|receipt| named(receipt, &plan.plan_id, &content_hash));
         let plan = self.renamed(plan).await?;
         let derived = plan.derive(None).map_err(SystemError::Invalid)?;
         let hold = plan.hold_until_phase.as_deref().or(self.settings.plans.hold_until_phase.as_deref());
@@ -87,7 +125,9 @@ impl Intake {
             plan: plan.plan_id.as_str().into(),
             story: of(&plan.story_id),
             content_hash,
-            approved_by: of(approved_by),
+            approved_by: of(&by.approved_by),
+            cause: by.cause,
+            receipt,
             source: source.into(),
             tasks,
         };
@@ -125,6 +165,12 @@ impl Intake {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A plan's own name is what it says: it is known again wherever it lies.
+fn named(mut receipt: Receipt, plan: &str, content_hash: &str) -> Receipt {
+    receipt.keys.push(ReceiptKey::of(&["plan", plan, content_hash]));
+    receipt
 }
 
 fn park(tasks: &mut [NewTask], role: &Role) {

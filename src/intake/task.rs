@@ -1,13 +1,17 @@
 //! One task of a plan as the queue takes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moothall_actors::NewTask;
 use moothall_actors::domain::problem::{Problem, Problems};
-use moothall_actors::domain::task::TaskDraft;
+use moothall_actors::domain::task::{TaskDraft, TaskSpec};
 
 use crate::config::PlansConfig;
 use crate::plan::PlannedTask;
+
+/// Of plans that say nothing of it: a build and its tests fit into it.
+const EXECUTION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// `hold`: the phase that its story has to reach first. Problems name the task.
 pub(super) fn new_task(planned: &PlannedTask, hold: Option<&str>, plans: &PlansConfig) -> Result<NewTask, Problems> {
@@ -15,7 +19,7 @@ pub(super) fn new_task(planned: &PlannedTask, hold: Option<&str>, plans: &PlansC
     match draft(planned).check() {
         Ok(spec) if problems.0.is_empty() => Ok(NewTask {
             task: planned.id.clone(),
-            spec,
+            spec: TaskSpec { execution: execution(planned), ..spec },
             priority: planned.priority,
             needs: planned.dependencies.clone(),
             on_failure: planned.on_dependency_failure.unwrap_or(plans.on_dependency_failure),
@@ -29,6 +33,11 @@ pub(super) fn new_task(planned: &PlannedTask, hold: Option<&str>, plans: &PlansC
     }
 }
 
+/// How long an agent of others may take for one attempt at the winner; `None` = the winner is the end.
+fn execution(planned: &PlannedTask) -> Option<Duration> {
+    planned.await_execution.then(|| planned.execution_timeout.unwrap_or(EXECUTION_TIMEOUT))
+}
+
 fn of_task(planned: &PlannedTask, Problem { field, message }: Problem) -> Problem {
     Problem::new(format!("tasks.{}.{field}", planned.id), message)
 }
@@ -36,10 +45,12 @@ fn of_task(planned: &PlannedTask, Problem { field, message }: Problem) -> Proble
 /// What a plan can ask for and nobody here can do yet.
 fn not_yet(planned: &PlannedTask) -> Problems {
     let mut problems = Problems::default();
-    let wanted =
-        [("await_execution", planned.await_execution), ("requires_deliberation", planned.requires_deliberation)];
-    for (field, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
-        problems.push(field, "is true, but this version has nobody who carries out what was decided; leave it out");
+    if planned.requires_deliberation {
+        problems.push(
+            "requires_deliberation",
+            "is true, but this version deliberates before a task is carried out, not after; leave it out, and let \
+             await_execution be true if agents of others shall carry out the winner",
+        );
     }
     problems
 }
@@ -111,9 +122,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_said_with_the_task() {
-        let wrong = PlannedTask { await_execution: true, rounds: Some(9), ..planned() };
+        let wrong = PlannedTask { requires_deliberation: true, rounds: Some(9), ..planned() };
         let fields: Vec<_> =
             new_task(&wrong, None, &plans()).unwrap_err().0.into_iter().map(|problem| problem.field).collect();
-        assert_eq!(fields, ["tasks.T-1.await_execution", "tasks.T-1.rounds"]);
+        assert_eq!(fields, ["tasks.T-1.requires_deliberation", "tasks.T-1.rounds"]);
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::error::OpenError;
 use super::lock::beside;
@@ -154,6 +154,13 @@ pub(super) fn read_only_checked(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::NotAStore { path: path.to_owned() });
     }
     Ok(conn)
+}
+
+/// The last event's place; 0 = there is none.
+pub(super) fn head(conn: &Connection) -> rusqlite::Result<u64> {
+    // SQLite's own note: the table's end is not read for it.
+    let highest = conn.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'events'", [], |row| row.get(0));
+    Ok(highest.optional()?.map_or(0, super::row::unsigned))
 }
 
 pub(super) fn store_id(conn: &Connection) -> rusqlite::Result<String> {

@@ -15,6 +15,7 @@ mod backup;
 mod chore;
 mod connection;
 mod error;
+mod exchange;
 mod fault;
 mod lock;
 mod migration;
@@ -44,8 +45,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::receipt::Receipt;
 use moothall_actors::ports::{
-    Ack, Batch, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
 };
 use tokio::sync::watch;
 
@@ -154,8 +156,9 @@ impl SqliteJournal {
         let conn = connection::create(&path, options.durability)?;
         let store_id = connection::store_id(&conn).map_err(OpenError::sqlite(&path))?;
         let bounds = Bounds { batches: options.queue_batches, bytes: options.queue_bytes };
-        let health = watch::Sender::new(JournalHealth::Writable);
-        let shared = Arc::new(Shared { queue: Queue::new(bounds), health });
+        let head = connection::head(&conn).map_err(OpenError::sqlite(&path))?;
+        let (health, head) = (watch::Sender::new(JournalHealth::Writable), watch::Sender::new(head));
+        let shared = Arc::new(Shared { queue: Queue::new(bounds), health, head });
         let alarmed = shared.clone();
         let alarm = Box::new(move |why: &str| alarmed.lose(why, error::EXIT_DATA));
         let reader = StoreReader::new(path.clone(), store_id, Some(alarm));
@@ -185,6 +188,12 @@ impl SqliteJournal {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<JournalHealth> {
         self.shared.health.subscribe()
+    }
+
+    /// Tells the last event's place whenever there are new ones.
+    #[must_use]
+    pub fn watch_head(&self) -> watch::Receiver<u64> {
+        self.shared.head.subscribe()
     }
 
     /// The reading half, with more questions than the port has.
@@ -264,6 +273,14 @@ impl Journal for SqliteJournal {
 
     async fn tombstone(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
         self.reader.tombstone(task).await
+    }
+
+    async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError> {
+        self.reader.received(receipt).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError> {
+        self.reader.cursor(name).await
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use moothall_actors::domain::event::NewEvent;
 use moothall_actors::domain::id::StreamId;
-use moothall_actors::ports::{Ack, Batch, Committed, JournalError};
+use moothall_actors::domain::receipt::Receipt;
+use moothall_actors::ports::{Ack, Batch, Committed, Cursor, JournalError};
 
 use super::chore::Chore;
 
@@ -39,6 +40,8 @@ const EVENT_BYTES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) appends: Vec<EncodedAppend>,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) cursor: Option<Cursor>,
     pub(super) ack: Ack,
     bytes: usize,
 }
@@ -72,7 +75,8 @@ impl Pending {
             }
             appends.push(EncodedAppend { stream: append.stream, expected_version: append.expected_version, events });
         }
-        Ok(Self { appends, ack, bytes })
+        bytes += batch.cursor.as_ref().map_or(0, |cursor| cursor.state.len());
+        Ok(Self { appends, receipt: batch.receipt, cursor: batch.cursor, ack, bytes })
     }
 
     pub(super) fn events(&self) -> impl Iterator<Item = &NewEvent> {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
-use moothall_actors::ports::{JournalError, JournalStats, Recovery, TaskQuery, TaskRow};
+use moothall_actors::domain::receipt::Receipt;
+use moothall_actors::ports::{Cursor, JournalError, JournalStats, Recovery, TaskQuery, TaskRow};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
@@ -15,7 +16,7 @@ use super::prunable::{self, Retained};
 use super::query::{self, EventQuery};
 use super::row::StoredEvent;
 use super::verify::{self, VerifyReport};
-use super::{backup, connection};
+use super::{backup, connection, exchange};
 
 /// Reads at once: more would only wait for the same two cores and the same disk.
 const CONNECTIONS: usize = 4;
@@ -106,6 +107,16 @@ impl StoreReader {
         self.read(move |conn| query::tombstone(conn, &task)).await
     }
 
+    pub async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError> {
+        let receipt = receipt.clone();
+        self.read(move |conn| Ok(exchange::is_received(conn, &receipt)?)).await
+    }
+
+    pub async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError> {
+        let name = name.to_owned();
+        self.read(move |conn| Ok(exchange::cursor(conn, &name)?)).await
+    }
+
     /// What was pruned, and what is left of it.
     pub async fn retained(&self) -> Result<Retained, JournalError> {
         self.read(prunable::retained).await
@@ -114,6 +125,12 @@ impl StoreReader {
     /// How many tasks a prune would find now.
     pub async fn prunable(&self, ended_before: Timestamp) -> Result<u64, JournalError> {
         self.read(move |conn| prunable::count(conn, ended_before)).await
+    }
+
+    /// When its first migration ran.
+    pub async fn created_at(&self) -> Result<Timestamp, JournalError> {
+        let read = |conn: &Connection| Ok(conn.query_row("SELECT created_at FROM store", [], |row| row.get(0))?);
+        self.read(read).await.map(|ms: i64| Timestamp(super::row::unsigned(ms)))
     }
 
     pub(super) async fn page_bytes(&self) -> Result<u64, JournalError> {

@@ -2,12 +2,14 @@
 //! one touches nothing and costs its neighbours nothing.
 
 use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use moothall_actors::domain::event::{NewEvent, SCHEMA};
 use moothall_actors::ports::{Committed, JournalError};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::error::Cure;
+use super::exchange;
 use super::projection::Projection;
 use super::queue::{EncodedAppend, Pending};
 use super::row::{json, signed, unsigned};
@@ -15,6 +17,14 @@ use super::streams::Streams;
 
 /// What one batch is told once the transaction holds.
 pub(super) type Outcome = Result<Committed, JournalError>;
+
+/// What a transaction did, as soon as it holds.
+pub(super) struct Written {
+    /// One for each batch.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The place of its last event; `None` = it has none.
+    pub(super) last: Option<u64>,
+}
 
 /// Whether a batch that breaks a rule of the tables may be refused alone. That takes a savepoint for each, so it is
 /// done only after the group failed without.
@@ -31,7 +41,7 @@ pub(super) fn write(
     streams: &mut Streams,
     group: &VecDeque<Pending>,
     care: Care,
-) -> rusqlite::Result<Vec<Outcome>> {
+) -> rusqlite::Result<Written> {
     let mut work = Work {
         conn,
         streams,
@@ -40,6 +50,8 @@ pub(super) fn write(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?,
         projection: Projection::new(conn),
+        now: now(),
+        last: None,
     };
     let mut outcomes = Vec::with_capacity(group.len());
     for pending in group {
@@ -50,7 +62,13 @@ pub(super) fn write(
         });
     }
     work.projection.save()?;
-    Ok(outcomes)
+    Ok(Written { outcomes, last: work.last.map(unsigned) })
+}
+
+/// In milliseconds since 1970.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 struct Work<'c> {
@@ -58,6 +76,8 @@ struct Work<'c> {
     streams: &'c mut Streams,
     insert_event: CachedStatement<'c>,
     projection: Projection<'c>,
+    now: i64,
+    last: Option<i64>,
 }
 
 impl Work<'_> {
@@ -67,6 +87,16 @@ impl Work<'_> {
                 Some(first_seq) => Ok(Committed { first_seq }),
                 None => Err(conflict),
             });
+        }
+        if let Some(receipt) = &pending.receipt {
+            if exchange::is_received(self.conn, receipt)? {
+                self.disclaim(&pending.appends)?;
+                return Ok(Err(JournalError::Received));
+            }
+            exchange::note(self.conn, receipt, self.now)?;
+        }
+        if let Some(cursor) = &pending.cursor {
+            exchange::save(self.conn, cursor)?;
         }
         let mut first_seq = None;
         for append in &pending.appends {
@@ -147,7 +177,9 @@ impl Work<'_> {
             event.causation.map(|id| id.0),
             json(payload),
         ))?;
-        Ok(self.conn.last_insert_rowid())
+        let seq = self.conn.last_insert_rowid();
+        self.last = Some(seq);
+        Ok(seq)
     }
 
     fn batch_alone(&mut self, pending: &Pending) -> rusqlite::Result<Outcome> {

@@ -28,7 +28,7 @@ use super::fault::{FaultHook, FaultPoint};
 use super::lock::{StoreLock, beside};
 use super::queue::{Pending, Queue, Turn};
 use super::streams::Streams;
-use super::transaction::{self, Care, Outcome};
+use super::transaction::{self, Care, Outcome, Written};
 
 /// So many reopenings within [`REOPEN_WINDOW`]; one more and the store is lost.
 const REOPENINGS: usize = 3;
@@ -49,6 +49,8 @@ const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) health: watch::Sender<JournalHealth>,
+    /// The last event's place.
+    pub(super) head: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -234,10 +236,13 @@ impl Writer {
 
     fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let outcomes = transaction::write(conn, &mut self.streams, group, care)?;
+        let Written { outcomes, last } = transaction::write(conn, &mut self.streams, group, care)?;
         self.reach(FaultPoint::BeforeCommit);
         conn.prepare_cached("COMMIT")?.execute([])?;
         self.decided = outcomes.into();
+        if let Some(last) = last {
+            self.shared.head.send_replace(last);
+        }
         self.reach(FaultPoint::AfterCommit);
         Ok(())
     }

@@ -105,6 +105,7 @@ fn each_fixed_variable_sets_its_key() {
         ("HTTP_PORT", "2"),
         ("INIT_DEFAULT_COUNCILS", "false"),
         ("LOG_FORMAT", "json"),
+        ("NATS_ENVELOPE", "false"),
         ("NATS_URL", "nats://a:1,nats://b:2"),
         ("RUST_LOG", "debug"),
         ("TASK_QUEUE_URL", "redis://queue:1"),
@@ -124,7 +125,7 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["context.address", "executor.address", "hub.url", "nats.url", "queue.url"]);
+    assert_eq!(loaded.unread(), ["context.address", "executor.address", "hub.url", "queue.url"]);
 }
 
 #[test]

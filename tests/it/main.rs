@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod daemon;
 mod licences;
+mod nats;
 mod plan;
 mod runner;
 mod sim;

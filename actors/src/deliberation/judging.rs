@@ -79,10 +79,10 @@ impl State {
     ) {
         let verdict = ranking::verdict(&self.record, ranking, selection, stop, now);
         let Some(winner) = verdict.winner() else { return self.fail(effects) };
-        let task = Event::TaskCompleted {
-            run: self.record.plan.run.run,
-            winner: winner.agent.clone(),
-            duration: verdict.duration,
+        let (run, winner, duration) = (self.record.plan.run.run, winner.agent.clone(), verdict.duration);
+        let task = match self.record.plan.spec.execution {
+            Some(_) => Event::TaskDispatched { run, winner, duration },
+            None => Event::TaskCompleted { run, winner, duration },
         };
         self.decide(Event::VerdictReached(Arc::new(verdict)), Some(task), effects);
     }

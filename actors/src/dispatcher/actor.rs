@@ -1,5 +1,6 @@
 //! The glue: rounds and watchers are tasks that this actor owns; what they find comes back as mail.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,15 +11,18 @@ use tokio::task::JoinSet;
 use super::begin::{Begun, round};
 use super::message::Message;
 use super::state::{Input, Rooms, State};
-use super::{fill, settle};
+use super::{execution, fill, settle};
 use crate::census::Presence;
-use crate::domain::id::{Role, Timestamp};
+use crate::domain::id::{Role, TaskId, Timestamp};
 use crate::domain::queue::Entry;
 use crate::running::Running;
 use crate::world::World;
 
 /// The longest sleep between two looks: a wake that was lost costs no more than that.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// The shortest, for what cannot be done now.
+const LEAST_LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) struct Dispatcher;
 
@@ -31,6 +35,8 @@ pub(crate) struct Live {
     world: Arc<World>,
     heartbeat: Arc<AtomicU64>,
     state: State,
+    /// Winners that others carry out, by when to look at them.
+    executing: BTreeSet<(Timestamp, TaskId)>,
     /// Rounds and watched runs; dropped with the actor, taken up again by the next one.
     tasks: JoinSet<()>,
     _presence: Presence,
@@ -45,7 +51,14 @@ impl Actor for Dispatcher {
         let Arguments { world, heartbeat } = arguments;
         let _presence = world.census.enter();
         drop(myself.send_interval(LOOK, || Message::Wake));
-        let mut live = Live { world, heartbeat, state: State::filling(), tasks: JoinSet::new(), _presence };
+        let mut live = Live {
+            world,
+            heartbeat,
+            state: State::filling(),
+            executing: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            _presence,
+        };
         live.fill(&myself);
         Ok(live)
     }
@@ -58,10 +71,14 @@ impl Actor for Dispatcher {
     ) -> Result<(), ActorProcessingErr> {
         while live.tasks.try_join_next().is_some() {}
         match message {
-            Message::Wake => live.apply(&myself, Input::Woken),
+            Message::Wake => {
+                live.see_to_executions(&myself);
+                live.apply(&myself, Input::Woken);
+            }
             Message::RoundOver { begun, due } => live.round_over(&myself, begun, due),
             Message::Settled { role } => live.apply(&myself, Input::RunSettled { role }),
-            Message::Overtaken { entry, running } => live.overtaken(*entry, running),
+            Message::Executing { task, due } => live.executing(&myself, task, due),
+            Message::Overtaken { entry, running } => live.overtaken(&myself, *entry, running),
             Message::Paused { pauses, version } => live.apply(&myself, Input::Paused { pauses, version }),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
         }
@@ -93,7 +110,10 @@ impl Live {
             drop(recovered.wait_for(|done| *done).await);
             let begun = loop {
                 match fill::fill(&world).await {
-                    Ok(fill::Filled { begun, pauses, version }) => {
+                    Ok(fill::Filled { begun, executing, pauses, version }) => {
+                        for task in executing {
+                            drop(myself.cast(Message::Executing { task, due: Timestamp(0) }));
+                        }
                         drop(myself.cast(Message::Paused { pauses, version }));
                         break begun;
                     }
@@ -108,9 +128,32 @@ impl Live {
     }
 
     /// It takes no room, but those who wait for it hear how it ends.
-    fn overtaken(&mut self, entry: Entry, running: Arc<Running>) {
-        let world = self.world.clone();
-        self.tasks.spawn(async move { settle::overtaken(&world, entry, running).await });
+    fn overtaken(&mut self, myself: &ActorRef<Message>, entry: Entry, running: Arc<Running>) {
+        let (world, myself) = (self.world.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            let task = entry.task.clone();
+            if settle::overtaken(&world, entry, running).await {
+                see_to_execution(&world, &myself, task).await;
+            }
+        });
+    }
+
+    /// Winners that are being carried out, and for too long.
+    fn see_to_executions(&mut self, myself: &ActorRef<Message>) {
+        let now = self.world.ports.clock.now();
+        while self.executing.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, task)) = self.executing.pop_first() else { return };
+            let (world, myself) = (self.world.clone(), myself.clone());
+            self.tasks.spawn(async move { see_to_execution(&world, &myself, task).await });
+        }
+    }
+
+    fn executing(&mut self, myself: &ActorRef<Message>, task: TaskId, due: Timestamp) {
+        let wait = Duration::from_millis(due.0.saturating_sub(self.world.ports.clock.now().0));
+        if wait < LOOK {
+            drop(myself.send_after(wait, || Message::Wake));
+        }
+        self.executing.insert((due, task));
     }
 
     fn round(&mut self, myself: &ActorRef<Message>, rooms: Rooms) {
@@ -127,8 +170,12 @@ impl Live {
             let (world, myself) = (self.world.clone(), myself.clone());
             let role = begun.running.spec.role.clone();
             self.tasks.spawn(async move {
-                settle::watch(&world, begun).await;
+                let task = begun.lease.task.clone();
+                let dispatched = settle::watch(&world, begun).await;
                 drop(myself.cast(Message::Settled { role }));
+                if dispatched {
+                    see_to_execution(&world, &myself, task).await;
+                }
             });
         }
         if let Some(due) = due {
@@ -139,6 +186,20 @@ impl Live {
         }
         self.apply(myself, Input::RoundOver { begun: roles });
     }
+}
+
+/// Asks until it is written: nobody else would.
+async fn see_to_execution(world: &World, myself: &ActorRef<Message>, task: TaskId) {
+    let due = match execution::see_to(world, &task).await {
+        Ok(None) => return,
+        Ok(Some(due)) => due,
+        Err(error) => {
+            tracing::warn!(%task, %error, "a winner cannot be seen to now");
+            world.ports.clock.now()
+        }
+    };
+    let soonest = Timestamp(world.ports.clock.now().0.saturating_add(LEAST_LOOK.as_millis() as u64));
+    drop(myself.cast(Message::Executing { task, due: due.max(soonest) }));
 }
 
 async fn over(world: &World, myself: &ActorRef<Message>, begun: Vec<Begun>) {

@@ -8,8 +8,11 @@ use super::stream::{MOST_TRIES, told};
 use crate::System;
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{Role, StreamId, TaskId};
+use crate::domain::message::Cause;
 use crate::domain::plan::{Approval, Change, Planned};
+use crate::domain::receipt::Receipt;
 use crate::error::SystemError;
+use crate::exchange::note;
 use crate::ports::{Append, JournalError, whole_stream};
 use crate::world::{Claim, World};
 
@@ -21,10 +24,19 @@ pub struct NewPlan {
     /// Of everything that makes two approvals the same.
     pub content_hash: Arc<str>,
     pub approved_by: Option<Arc<str>>,
+    pub cause: Cause,
+    /// Of the message that approves it; `None` = a call does.
+    pub receipt: Option<Receipt>,
     /// The plan as it came; kept with the approval.
     pub source: Arc<str>,
     /// In the order in which they may run.
     pub tasks: Vec<NewTask>,
+}
+
+impl NewPlan {
+    fn correlation(&self) -> Option<Arc<str>> {
+        self.cause.correlation_id.clone().or_else(|| self.story.clone())
+    }
 }
 
 /// What an approval came to.
@@ -78,6 +90,7 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
     for _ in 0..MOST_TRIES {
         let (before, version) = last(world, &plan.plan).await?;
         if let Some(approval) = before.filter(|before| before.content_hash == plan.content_hash) {
+            note(world, plan.receipt).await?;
             return Ok(Approved { approval: unchanged(&approval), new: false });
         }
         let _claims = claims(world, &plan).await;
@@ -85,10 +98,10 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
         let approval = Arc::new(approval(&plan, &prepared.all));
         let event = Event::PlanApproved(approval.clone());
         let (id, at) = (world.ports.ids.event_id(), world.ports.clock.now());
-        let new = NewEvent { id, at, correlation: plan.story.clone(), causation: None, event };
+        let new = NewEvent { id, at, correlation: plan.correlation(), causation: None, event };
         let stream = StreamId::plan(&plan.plan);
         let approving = Append { stream, expected_version: version, events: vec![new] };
-        match write(world, &prepared, vec![approving]).await {
+        match write(world, &prepared, vec![approving], plan.receipt.clone()).await {
             Ok(()) => {
                 tell_queue(world, prepared).await;
                 return Ok(Approved { approval, new: true });
@@ -124,6 +137,7 @@ fn approval(plan: &NewPlan, enqueued: &[Enqueued]) -> Approval {
         story: plan.story.clone(),
         content_hash: plan.content_hash.clone(),
         approved_by: plan.approved_by.clone(),
+        cause: plan.cause.clone(),
         roles: roles.into_iter().collect(),
         tasks: enqueued.iter().map(planned).collect(),
         source: plan.source.clone(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::stream::{MOST_TRIES, append, came_to, find, told, waits};
+use super::stream::{MOST_TRIES, Told, append, came_to, find, told, waits};
 use super::{Message, settle, story};
 use crate::System;
 use crate::domain::event::Event;
@@ -11,6 +11,7 @@ use crate::domain::id::{TaskId, Timestamp};
 use crate::domain::plan::Change;
 use crate::domain::problem::Problems;
 use crate::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState};
+use crate::domain::receipt::Receipt;
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::queue::QueueError;
@@ -73,7 +74,7 @@ async fn enqueue(world: &Arc<World>, tasks: Vec<NewTask>) -> Result<Vec<Enqueued
         if prepared.new.is_empty() {
             return Ok(prepared.all);
         }
-        match write(world, &prepared, Vec::new()).await {
+        match write(world, &prepared, Vec::new(), None).await {
             Ok(()) => return Ok(tell_queue(world, prepared).await),
             Err(JournalError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -82,86 +83,117 @@ async fn enqueue(world: &Arc<World>, tasks: Vec<NewTask>) -> Result<Vec<Enqueued
     Err(SystemError::Unavailable("the same tasks are just submitted elsewhere; try again".into()))
 }
 
+/// What the journal says of tasks and stories, each asked for once in a call.
+struct Asked<'w> {
+    world: &'w World,
+    rows: BTreeMap<TaskId, Option<TaskRow>>,
+    phases: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+impl<'w> Asked<'w> {
+    fn new(world: &'w World) -> Self {
+        Self { world, rows: BTreeMap::new(), phases: BTreeMap::new() }
+    }
+
+    async fn row(&mut self, task: &TaskId) -> Result<Option<&TaskRow>, JournalError> {
+        if !self.rows.contains_key(task) {
+            self.rows.insert(task.clone(), find(self.world, task).await?);
+        }
+        Ok(self.rows.get(task).and_then(Option::as_ref))
+    }
+
+    /// The phase that a task still has to wait for.
+    async fn hold(&mut self, new: &NewTask) -> Result<Option<Arc<str>>, JournalError> {
+        let (Some(hold), Some(story)) = (&new.hold, new.spec.story_id()) else { return Ok(None) };
+        if !self.phases.contains_key(story) {
+            self.phases.insert(story.into(), story::phases(self.world, story).await?);
+        }
+        let has_come = self.phases.get(story).is_some_and(|phases| phases.contains(hold));
+        Ok((!has_come).then(|| hold.clone()))
+    }
+
+    /// Those that have not completed.
+    async fn open(&mut self, needs: &[TaskId]) -> Result<BTreeSet<TaskId>, JournalError> {
+        let mut open = BTreeSet::new();
+        for need in needs {
+            let completed = self.row(need).await?.is_some_and(|row| row.status == TaskStatus::Completed);
+            open.extend((!completed).then(|| need.clone()));
+        }
+        Ok(open)
+    }
+}
+
 /// Which of them are new, and what those wait for. All problems at once.
 pub(super) async fn prepare(world: &World, tasks: Vec<NewTask>, on_other: OnOther) -> Result<Prepared, SystemError> {
+    let mut asked = Asked::new(world);
     let mut problems = Problems::default();
     let mut together = BTreeSet::new();
     for new in tasks.iter().filter(|new| !together.insert(new.task.clone())) {
         problems.push(new.task.as_str(), "is there twice");
     }
-    let mut prepared = Prepared::default();
+    let (mut prepared, mut other) = (Prepared::default(), None);
     for new in tasks {
-        let row = find(world, &new.task).await?;
+        let row = asked.row(&new.task).await?.cloned();
         let change = match &row {
             None => Change::Added,
-            Some(row)
-                if on_other == OnOther::Refuse
-                    && together.len() == 1
-                    && *row.content_hash != *new.spec.content_hash() =>
-            {
-                return Err(SystemError::OtherContent { task: new.task });
-            }
             Some(row) if on_other == OnOther::Refuse && *row.content_hash != *new.spec.content_hash() => {
                 problems.push(new.task.as_str(), "exists with other content");
+                other = Some(new.task);
                 continue;
             }
             Some(_) if on_other == OnOther::Refuse => Change::Unchanged,
-            Some(row) => change(world, row, &new).await?,
+            Some(row) => change(&mut asked, row, &new).await?,
         };
         prepared.all.push(Enqueued { task: new.task.clone(), change });
         if matches!(change, Change::Added | Change::Updated) {
-            prepared.look_up(world, &new, &together, &mut problems).await?;
-            prepared.add(world, new, row).await?;
+            prepared.look_up(&mut asked, &new, &together, &mut problems).await?;
+            prepared.add(&mut asked, new, row).await?;
         }
     }
     let entries: BTreeMap<&TaskId, &Entry> = prepared.new.iter().map(|(new, entry)| (&new.task, entry)).collect();
     for task in in_a_circle(&entries) {
         problems.push(task.as_str(), "waits for itself through what it needs");
     }
-    if !problems.0.is_empty() {
-        return Err(SystemError::Invalid(problems));
+    match (problems.0.len(), other) {
+        (0, _) => {}
+        (1, Some(task)) => return Err(SystemError::OtherContent { task }),
+        _ => return Err(SystemError::Invalid(problems)),
     }
     check_room(world, prepared.new.len()).await?;
     Ok(prepared)
 }
 
 /// What a plan that was approved anew does to a task.
-async fn change(world: &World, row: &TaskRow, new: &NewTask) -> Result<Change, SystemError> {
+async fn change(asked: &mut Asked<'_>, row: &TaskRow, new: &NewTask) -> Result<Change, SystemError> {
     let same_content = *row.content_hash == *new.spec.content_hash();
+    let Told { spec, entry, .. } = told(&*asked.world.ports.journal, &row.task).await?;
+    if spec.is_none_or(|spec| spec.plan_id() != new.spec.plan_id()) {
+        // Another plan was faster with this id.
+        return Err(SystemError::OtherContent { task: row.task.clone() });
+    }
     if !waits(row) {
         return Ok(if same_content { Change::Unchanged } else { Change::Left });
     }
-    let Some(before) = told(&*world.ports.journal, &row.task).await?.entry else { return Ok(Change::Left) };
+    let Some(before) = entry else { return Ok(Change::Left) };
     let same = same_content
         && before.priority == new.priority
         && before.on_failure == new.on_failure
-        && before.hold == story::hold(world, new).await?
-        && open(world, &before.needs).await? == open(world, &new.needs).await?;
+        && before.hold == asked.hold(new).await?
+        && asked.open(&before.needs).await? == asked.open(&new.needs).await?;
     Ok(if same { Change::Unchanged } else { Change::Updated })
-}
-
-/// Those that have not completed.
-async fn open(world: &World, needs: &[TaskId]) -> Result<BTreeSet<TaskId>, SystemError> {
-    let mut open = BTreeSet::new();
-    for need in needs {
-        let completed = find(world, need).await?.is_some_and(|row| row.status == TaskStatus::Completed);
-        open.extend((!completed).then(|| need.clone()));
-    }
-    Ok(open)
 }
 
 impl Prepared {
     /// What became of the needs that do not come with it.
     async fn look_up(
         &mut self,
-        world: &World,
+        asked: &mut Asked<'_>,
         new: &NewTask,
         together: &BTreeSet<TaskId>,
         problems: &mut Problems,
     ) -> Result<(), SystemError> {
         for need in &new.needs {
-            let row = find(world, need).await?;
-            match row.as_ref().map(|row| (came_to(row), row.queue)) {
+            match asked.row(need).await?.map(|row| (came_to(row), row.queue)) {
                 Some((Some(state), _)) => drop(self.ended.insert(need.clone(), state)),
                 Some((None, Some(_))) => {}
                 Some((None, None)) => {
@@ -175,7 +207,7 @@ impl Prepared {
         Ok(())
     }
 
-    async fn add(&mut self, world: &World, new: NewTask, row: Option<TaskRow>) -> Result<(), SystemError> {
+    async fn add(&mut self, asked: &mut Asked<'_>, new: NewTask, row: Option<TaskRow>) -> Result<(), SystemError> {
         let entry = Entry {
             task: new.task.clone(),
             run: row.as_ref().map_or(1, |row| row.run),
@@ -183,11 +215,11 @@ impl Prepared {
             story: new.spec.story_id().map(Into::into),
             plan: new.spec.plan_id().map(Into::into),
             priority: new.priority,
-            enqueued_at: row.as_ref().map_or_else(|| world.ports.clock.now(), |row| row.accepted_at),
+            enqueued_at: row.as_ref().map_or_else(|| asked.world.ports.clock.now(), |row| row.accepted_at),
             not_before: None::<Timestamp>,
             needs: new.needs.iter().filter(|need| !self.has_completed(need)).cloned().collect(),
             on_failure: new.on_failure,
-            hold: story::hold(world, &new).await?,
+            hold: asked.hold(&new).await?,
             parked: new.parked.is_some(),
         };
         match row {
@@ -214,7 +246,12 @@ async fn check_room(world: &World, more: usize) -> Result<(), SystemError> {
 }
 
 /// All in one batch, and `more` with them.
-pub(super) async fn write(world: &World, prepared: &Prepared, more: Vec<Append>) -> Result<(), JournalError> {
+pub(super) async fn write(
+    world: &World,
+    prepared: &Prepared,
+    more: Vec<Append>,
+    receipt: Option<Receipt>,
+) -> Result<(), JournalError> {
     let mut appends = more;
     for (new, entry) in &prepared.new {
         let spec = Arc::new(new.spec.clone());
@@ -227,11 +264,12 @@ pub(super) async fn write(world: &World, prepared: &Prepared, more: Vec<Append>)
         let amended = Event::TaskAmended { content_hash: spec.content_hash().into(), spec };
         appends.push(append(world, &new.task, row.version, beginning(amended, new, entry)));
     }
-    world.ports.journal.commit(Batch { appends }).await.map(drop)
+    world.ports.journal.commit(Batch { receipt, ..Batch::of(appends) }).await.map(drop)
 }
 
 fn beginning(first: Event, new: &NewTask, entry: &Entry) -> Vec<Event> {
-    let mut events = vec![first, Event::TaskQueued(Arc::new(entry.clone()))];
+    // That it is parked is an event of its own, which later ones can take back.
+    let mut events = vec![first, Event::TaskQueued(Arc::new(Entry { parked: false, ..entry.clone() }))];
     events.extend(new.parked.clone().map(|reason| Event::TaskParked { run: entry.run, reason }));
     events
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::begin::Begun;
 use super::pause::{self, Pauses};
 use super::stream::{came_to, find};
-use super::{settle, story};
+use super::{execution, settle, story};
 use crate::domain::id::TaskId;
 use crate::domain::queue::{Entry, QueueState, Standing};
 use crate::error::SystemError;
@@ -19,6 +19,8 @@ const PAGE: usize = 1_024;
 /// What a start found.
 pub(super) struct Filled {
     pub(super) begun: Vec<Begun>,
+    /// Tasks whose winners others carry out.
+    pub(super) executing: Vec<TaskId>,
     pub(super) pauses: Pauses,
     /// Of their stream.
     pub(super) version: u64,
@@ -38,9 +40,14 @@ pub(super) async fn fill(world: &Arc<World>) -> Result<Filled, SystemError> {
     for standing in standings.iter().filter(|standing| standing.state == QueueState::InProgress) {
         begun.extend(take_up(world, &standing.entry).await?);
     }
+    let mut executing = Vec::new();
+    for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {
+        execution::take_up(world, &entry.task, entry.run).await?;
+        executing.push(entry.task.clone());
+    }
     settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
     settle::record(world, differences(world, &standings).await?).await;
-    Ok(Filled { begun, pauses, version })
+    Ok(Filled { begun, executing, pauses, version })
 }
 
 /// How those ended that are needed and not in the queue any more.

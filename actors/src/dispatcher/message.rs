@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::begin::Begun;
 use super::pause::Pauses;
-use crate::domain::id::{Role, Timestamp};
+use crate::domain::id::{Role, TaskId, Timestamp};
 use crate::domain::queue::Entry;
 use crate::running::Running;
 
@@ -17,6 +17,8 @@ pub(crate) enum Message {
     RoundOver { begun: Vec<Begun>, due: Option<Timestamp> },
     /// From the task that watched a run: the queue and the journal know how it ended.
     Settled { role: Role },
+    /// From that task, and from whoever looked at it since: a winner is carried out; when to look at it again.
+    Executing { task: TaskId, due: Timestamp },
     /// From the system: a client who came back for a failed task began its next run itself.
     Overtaken { entry: Box<Entry>, running: Arc<Running> },
     /// From the system, once it is durable: all that is paused since, as of this version of the stream.

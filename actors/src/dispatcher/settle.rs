@@ -18,17 +18,24 @@ use crate::world::World;
 /// A retry waits twice as long as the one before, up to so many times.
 const MOST_DOUBLINGS: u32 = 16;
 
-/// Waits for the end of a run, and sees to what follows. The run's own final event is in the journal by then.
-pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) {
+/// Waits for the end of a run, and sees to what follows. The run's own last event is in the journal by then. Whether its
+/// winner is still to be carried out.
+pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) -> bool {
+    let (mut dispatched, to_be_executed) = (false, running.spec.execution.is_some());
     let follow = match running.ended().await {
+        Ok(_) if to_be_executed => {
+            dispatched = true;
+            Follow::Report(Report::Dispatched)
+        }
         Ok(_) => Follow::Report(Report::Completed),
         Err(error) => after_error(world, &lease, &error),
     };
     carry_out(world, &lease, follow).await;
+    dispatched
 }
 
 /// A run that came past the queue: the queue is told of it, and then of its end.
-pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Running>) {
+pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Running>) -> bool {
     let (task, run) = (entry.task.clone(), entry.run);
     let queue = &world.ports.queue;
     let adopted = match queue.enqueue(vec![entry], BTreeMap::new()).await {
@@ -40,7 +47,10 @@ pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Run
     };
     match adopted {
         Ok(lease) => watch(world, Begun { running, lease }).await,
-        Err(error) => tracing::warn!(%task, %error, "the queue does not know of a run; the next start tells it"),
+        Err(error) => {
+            tracing::warn!(%task, %error, "the queue does not know of a run; the next start tells it");
+            false
+        }
     }
 }
 

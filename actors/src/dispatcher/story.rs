@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::enqueue::NewTask;
 use super::stream::{MOST_TRIES, append, told, waits};
 use crate::System;
-use crate::domain::event::{Event, NewEvent};
+use crate::domain::event::{Event, NewEvent, Recorded};
 use crate::domain::id::{StreamId, TaskId};
+use crate::domain::message::Cause;
 use crate::domain::queue::{Entry, QueueState};
+use crate::domain::receipt::Receipt;
 use crate::error::SystemError;
+use crate::exchange::note;
 use crate::ports::queue::{Filter, Row};
 use crate::ports::{Append, Batch, JournalError, commit_patiently, whole_stream};
 use crate::world::World;
@@ -17,24 +19,70 @@ use crate::world::World;
 /// Tasks looked at at once.
 const PAGE: usize = 1_024;
 
+/// A story that reaches a phase.
+#[derive(Clone, Debug, Default)]
+pub struct StoryMove {
+    pub story: Arc<str>,
+    pub from: Option<Arc<str>>,
+    pub to: Arc<str>,
+    pub cause: Cause,
+    /// Of the message that says so; `None` = a call does.
+    pub receipt: Option<Receipt>,
+}
+
 impl System {
     /// A story has moved: the tasks that waited for this phase, by id. Durable when it answers; again it changes nothing.
-    pub async fn move_story(&self, story: &str, from: Option<&str>, to: &str) -> Result<Vec<TaskId>, SystemError> {
-        let (world, story) = (self.world.clone(), Arc::from(story));
-        let (from, to) = (from.map(Arc::from), Arc::from(to));
-        self.apart("a story's move", async move { move_story(&world, story, from, to).await }).await
+    pub async fn move_story(&self, moves: StoryMove) -> Result<Vec<TaskId>, SystemError> {
+        let world = self.world.clone();
+        self.apart("a story's move", async move { move_story(&world, moves).await }).await
+    }
+
+    /// Something is known of a story that its later tasks are told. Durable when it answers.
+    pub async fn note_of_story(&self, story: &str, note: StoryNote, receipt: Receipt) -> Result<(), SystemError> {
+        let stream = StreamId::story(story);
+        // The journal says what the version is, sooner than a stream of any length is read.
+        let mut version = 0;
+        for _ in 0..MOST_TRIES {
+            let append = said(&self.world, &stream, version, Some(story.into()), note.clone().into());
+            let batch = Batch { receipt: Some(receipt.clone()), ..Batch::of(vec![append]) };
+            match commit_patiently(&*self.world.ports.journal, batch).await {
+                Ok(_) => return Ok(()),
+                Err(JournalError::Conflict { actual, .. }) => version = actual,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(busy(story))
     }
 }
 
-/// The phase that a task still has to wait for.
-pub(super) async fn hold(world: &World, new: &NewTask) -> Result<Option<Arc<str>>, JournalError> {
-    let (Some(hold), Some(story)) = (&new.hold, new.spec.story_id()) else { return Ok(None) };
-    let has_come = phases(world, story).await?.contains(hold);
-    Ok((!has_come).then(|| hold.clone()))
+/// What others tell of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoryNote {
+    Decision { id: Arc<str>, kind: Option<Arc<str>> },
+    Milestone { id: Arc<str>, name: Arc<str> },
+}
+
+impl From<StoryNote> for Event {
+    fn from(note: StoryNote) -> Self {
+        match note {
+            StoryNote::Decision { id, kind } => Self::DecisionAdded { decision: id, kind },
+            StoryNote::Milestone { id, name } => Self::MilestoneReached { milestone: id, name },
+        }
+    }
+}
+
+fn said(world: &World, stream: &StreamId, version: u64, correlation: Option<Arc<str>>, event: Event) -> Append {
+    let (id, at) = (world.ports.ids.event_id(), world.ports.clock.now());
+    let new = NewEvent { id, at, correlation, causation: None, event };
+    Append { stream: stream.clone(), expected_version: version, events: vec![new] }
+}
+
+fn busy(story: &str) -> SystemError {
+    SystemError::Unavailable(format!("story {story} is just moved elsewhere; try again").into())
 }
 
 /// Phases that a story has reached.
-async fn phases(world: &World, story: &str) -> Result<BTreeSet<Arc<str>>, JournalError> {
+pub(super) async fn phases(world: &World, story: &str) -> Result<BTreeSet<Arc<str>>, JournalError> {
     let moves = whole_stream(&*world.ports.journal, &StreamId::story(story)).await?;
     let reached = moves.into_iter().filter_map(|recorded| match recorded.event.event {
         Event::StoryMoved { to, .. } => Some(to),
@@ -58,26 +106,22 @@ pub(super) async fn let_go(world: &World, entries: &mut [Entry]) -> Result<(), J
     Ok(())
 }
 
-async fn move_story(
-    world: &World,
-    story: Arc<str>,
-    from: Option<Arc<str>>,
-    to: Arc<str>,
-) -> Result<Vec<TaskId>, SystemError> {
+async fn move_story(world: &World, moves: StoryMove) -> Result<Vec<TaskId>, SystemError> {
     world.check_open()?;
+    let StoryMove { story, from, to, cause, receipt } = moves;
+    let stream = StreamId::story(&story);
     for _ in 0..MOST_TRIES {
         let (moved, mut appends): (Vec<TaskId>, Vec<Append>) = held_back(world, &story, &to).await?.into_iter().unzip();
-        let stream = StreamId::story(&story);
-        let moves = whole_stream(&*world.ports.journal, &stream).await?;
-        let event = Event::StoryMoved { from: from.clone(), to: to.clone() };
-        if moved.is_empty() && moves.last().is_some_and(|recorded| recorded.event.event == event) {
+        let before = whole_stream(&*world.ports.journal, &stream).await?;
+        if moved.is_empty() && is_there(&before, from.as_deref(), &to) {
+            note(world, receipt).await?;
             return Ok(moved);
         }
-        let (id, at) = (world.ports.ids.event_id(), world.ports.clock.now());
-        let new = NewEvent { id, at, correlation: Some(story.clone()), causation: None, event };
-        let expected_version = moves.last().map_or(0, |recorded| recorded.version);
-        appends.push(Append { stream, expected_version, events: vec![new] });
-        match commit_patiently(&*world.ports.journal, Batch { appends }).await {
+        let correlation = cause.correlation_id.clone().or_else(|| Some(story.clone()));
+        let event = Event::StoryMoved { from: from.clone(), to: to.clone(), cause: cause.clone() };
+        appends.push(said(world, &stream, before.len() as u64, correlation, event));
+        let batch = Batch { receipt: receipt.clone(), ..Batch::of(appends) };
+        match commit_patiently(&*world.ports.journal, batch).await {
             Ok(_) => {}
             Err(JournalError::Conflict { .. }) => continue,
             Err(error) => return Err(error.into()),
@@ -88,7 +132,16 @@ async fn move_story(
         world.registry.wake_dispatcher();
         return Ok(moved);
     }
-    Err(SystemError::Unavailable(format!("story {story} is just moved elsewhere; try again").into()))
+    Err(busy(&story))
+}
+
+/// Whether its last move was the same.
+fn is_there(events: &[Recorded], from: Option<&str>, to: &str) -> bool {
+    let moves = events.iter().rev().find_map(|recorded| match &recorded.event.event {
+        Event::StoryMoved { from, to, .. } => Some((from.as_deref(), &**to)),
+        _ => None,
+    });
+    moves == Some((from, to))
 }
 
 /// Its tasks that wait for the phase, each without it.

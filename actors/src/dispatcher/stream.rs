@@ -80,6 +80,6 @@ pub(super) fn append(world: &World, task: &TaskId, version: u64, events: Vec<Eve
 }
 
 pub(super) async fn write(world: &World, row: &TaskRow, events: Vec<Event>) -> Result<(), JournalError> {
-    let batch = Batch { appends: vec![append(world, &row.task, row.version, events)] };
+    let batch = Batch::of(vec![append(world, &row.task, row.version, events)]);
     commit_patiently(&*world.ports.journal, batch).await.map(drop)
 }

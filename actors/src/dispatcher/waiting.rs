@@ -97,7 +97,7 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
     let (task, run) = (&row.task, row.run);
     let asked = |event, request| Ok(Some((vec![event], News::Asked { run, request })));
     match (wish, row.status, row.queue) {
-        (Wish::Cancel(reason), ..) if waits(row) => {
+        (Wish::Cancel(reason), ..) if waits(row) || is_dispatched(row) => {
             asked(Event::TaskCancelled { run, reason: reason.clone() }, Request::Cancel)
         }
         (Wish::Cancel(_), ..) => Ok(None),
@@ -117,6 +117,11 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
         }
         (Wish::Retry, ..) => Err(wrong_state(row)),
     }
+}
+
+/// Its winner is being carried out; nobody here works on it.
+fn is_dispatched(row: &TaskRow) -> bool {
+    row.status == TaskStatus::Open && row.queue == Some(QueueState::Dispatched)
 }
 
 /// The queue hears of it, and what follows for other tasks is written.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Answer, Class, Failure, millis};
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
+use super::message::{Cause, Rejected};
 use super::plan::Approval;
 use super::queue::Entry;
 use super::task::TaskSpec;
@@ -74,6 +75,40 @@ pub struct TaskFailure {
     pub message: Arc<str>,
 }
 
+/// What an agent of others made of a winner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Execution {
+    pub run: u32,
+    /// From 1.
+    pub attempt: u32,
+    /// Who answered, as it says itself; of silence, who was asked.
+    pub agent: Arc<str>,
+    pub outcome: Executed,
+}
+
+/// How an attempt to carry a winner out ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Executed {
+    Completed {
+        /// Of the agent's own checks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checks_passed: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_ms: Option<u64>,
+        /// JSON, as it came.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<str>>,
+    },
+    Failed {
+        error: Arc<str>,
+        /// Whether it is worth another attempt.
+        may_heal: bool,
+    },
+    /// Nothing was heard in time.
+    Silent,
+}
+
 macro_rules! events {
     ($($(#[$doc:meta])* $kind:ident $body:tt)*) => {
         events!(@enum [] $($(#[$doc])* $kind $body)*);
@@ -133,6 +168,18 @@ events! {
         #[serde(rename = "duration_ms", with = "millis")]
         duration: Duration,
     }
+    /// `task/<id>`: its deliberation has a winner, which an agent of others is to carry out.
+    TaskDispatched {
+        run: u32,
+        winner: AgentId,
+        /// Of the deliberation.
+        #[serde(rename = "duration_ms", with = "millis")]
+        duration: Duration,
+    }
+    /// `task/<id>`: the winner's agent is told to carry it out, for the first time or again.
+    ExecutionRequested { run: u32, attempt: u32, agent: AgentId }
+    /// `task/<id>`: what came of that.
+    ExecutionEnded(Arc<Execution>)
     /// `task/<id>`, final.
     TaskFailed(TaskFailure)
     /// `task/<id>`, final.
@@ -180,7 +227,21 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Arc<str>>,
         to: Arc<str>,
+        #[serde(default, skip_serializing_if = "Cause::is_unknown")]
+        cause: Cause,
     }
+    /// `story/<id>`: known to the prompts of its later tasks.
+    DecisionAdded {
+        decision: Arc<str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<Arc<str>>,
+    }
+    /// `story/<id>`: known to the prompts of its later tasks.
+    MilestoneReached { milestone: Arc<str>, name: Arc<str> }
+    /// `message/<key>`: one from elsewhere that nobody can act on.
+    MessageRejected(Arc<Rejected>)
+    /// `outbox`: the event at this place will never be published.
+    PublishRefused { seq: u64, why: Arc<str> }
     /// `dispatch`: nothing of this role begins, or nothing at all.
     DispatchPaused {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,6 +288,7 @@ impl Event {
                 answer.text.len() + reasoning + draft.as_ref().map_or(0, Draft::room)
             }
             Self::TaskAccepted { spec, .. } | Self::TaskAmended { spec, .. } => spec.description.len(),
+            Self::MessageRejected(rejected) => rejected.raw.len(),
             Self::PlanApproved(approval) => approval.source.len() + approval.tasks.len() * 64,
             Self::DeliberationStarted(plan) => {
                 plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>()

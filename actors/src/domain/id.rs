@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
+use super::receipt::ReceiptKey;
 
 /// Longest task or agent id, in bytes: it stands in every event, header and log line.
 pub const MAX_ID_BYTES: usize = 256;
@@ -158,6 +159,18 @@ impl StreamId {
     #[must_use]
     pub fn story(story: &str) -> Self {
         Self(format!("story/{story}").into())
+    }
+
+    /// One that came from elsewhere and was rejected.
+    #[must_use]
+    pub fn message(key: &ReceiptKey) -> Self {
+        Self(format!("message/{key:?}").into())
+    }
+
+    /// What goes out.
+    #[must_use]
+    pub fn outbox() -> Self {
+        Self("outbox".into())
     }
 
     /// What is paused.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::id::{Role, TaskId};
+use super::message::Cause;
 
 /// What a plan's approval did to one of its tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,8 @@ pub struct Approval {
     pub content_hash: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Cause::is_unknown")]
+    pub cause: Cause,
     /// Of its tasks, each once.
     pub roles: Vec<Role>,
     /// In the order in which they may run.

@@ -129,6 +129,7 @@ impl QueueState {
             Event::TaskClaimed { .. } => Some(Self::InProgress),
             Event::TaskReleased { .. } => Some(Self::Queued),
             Event::TaskParked { .. } => Some(Self::Parked),
+            Event::TaskDispatched { .. } => Some(Self::Dispatched),
             _ => None,
         }
     }

@@ -73,6 +73,9 @@ pub struct TaskSpec {
     pub budget_tokens: Option<u64>,
     /// Whether an architect may choose; without one, and in Deliberate, the score does.
     pub architect: bool,
+    /// An agent of others carries the winner out, and may take so long for one attempt; `None` = the winner is the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<Duration>,
 }
 
 /// `constraints.metadata` keys that say where a task comes from, not what is to be done.
@@ -102,6 +105,9 @@ impl TaskSpec {
             self.review, self.most_rounds, self.timeout, self.num_agents, self.architect
         );
         part(options.as_bytes());
+        if let Some(limit) = self.execution {
+            part(format!("execution {}", limit.as_millis()).as_bytes());
+        }
         hex(&hasher.finalize())
     }
 
@@ -180,6 +186,7 @@ impl TaskDraft {
             num_agents: num_agents.and_then(|n| u16::try_from(n).ok()).and_then(NonZeroU16::new),
             budget_tokens,
             architect: self.orchestrate && self.options.is_none_or(|options| options.enable_architect_selection),
+            execution: None,
         })
     }
 }

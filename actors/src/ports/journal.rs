@@ -10,6 +10,7 @@ use crate::domain::council::Council;
 use crate::domain::event::{Event, NewEvent, Recorded, TaskFailure};
 use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::queue::{QueueState, Standing};
+use crate::domain::receipt::Receipt;
 use crate::domain::task::{TaskKind, TaskSpec};
 
 /// Events for one stream, in order.
@@ -25,12 +26,30 @@ pub struct Append {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     pub appends: Vec<Append>,
+    /// Of the message whose effect this is: when any of its names is known, nothing of the batch is written.
+    pub receipt: Option<Receipt>,
+    pub cursor: Option<Cursor>,
+}
+
+/// How far somebody has come who must see every event: later ones, and what belongs to them, are not pruned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub name: Arc<str>,
+    /// The last event that will not be asked for again.
+    pub seq: u64,
+    /// What its owner wants to find again.
+    pub state: Arc<str>,
 }
 
 impl Batch {
     #[must_use]
+    pub fn of(appends: Vec<Append>) -> Self {
+        Self { appends, ..Self::default() }
+    }
+
+    #[must_use]
     pub fn one(stream: StreamId, expected_version: u64, events: Vec<NewEvent>) -> Self {
-        Self { appends: vec![Append { stream, expected_version, events }] }
+        Self::of(vec![Append { stream, expected_version, events }])
     }
 }
 
@@ -46,6 +65,9 @@ pub enum JournalError {
     /// Somebody else wrote the stream first.
     #[error("stream {stream} is at version {actual}, not {expected}")]
     Conflict { stream: StreamId, expected: u64, actual: u64 },
+    /// The batch is the effect of a message that was taken in before.
+    #[error("the message was taken in before")]
+    Received,
     /// Too much waits to be written; come back then.
     #[error("the journal has too much to write")]
     Busy { retry_after: Duration },
@@ -283,6 +305,12 @@ pub trait Journal: Send + Sync + 'static {
         let _ = task;
         Ok(None)
     }
+
+    /// Whether any name of a message is known.
+    async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError>;
+
+    /// What the owner of a cursor left.
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError>;
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError>;
 

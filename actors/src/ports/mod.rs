@@ -11,8 +11,8 @@ use std::sync::Arc;
 pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
 pub use journal::{
-    Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
-    TaskStatus, failed_because_of, skipped_because_of, whole_stream,
+    Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery,
+    TaskRow, TaskStatus, failed_because_of, skipped_because_of, whole_stream,
 };
 pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};

@@ -148,7 +148,8 @@ pub trait TaskQueue: Send + Sync + 'static {
     /// The most urgent tasks of a role, story by story in turn.
     async fn claim(&self, claim: &Claim) -> Result<Vec<Claimed>, QueueError>;
 
-    /// A new lease on a task that its holder works on since before it started anew. A task that has moved on is refused.
+    /// A new lease on a task that its holder works on since before it started anew, or that is DISPATCHED for it: then it is
+    /// IN_PROGRESS again. A task that has moved on is refused.
     async fn adopt(&self, task: &TaskId, run: u32, holder: &Arc<str>) -> Result<Lease, QueueError>;
 
     /// Gives back all leases of a holder that starts anew; the tasks.

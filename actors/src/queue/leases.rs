@@ -100,7 +100,7 @@ impl Board {
     /// A new lease on a task that its holder works on already, as the journal says.
     pub fn adopt(&mut self, task: &TaskId, run: u32, holder: &Arc<str>, now: Timestamp) -> Result<Lease, QueueError> {
         let Some(slot) = self.slots.get(task) else { return Err(QueueError::Unknown { task: task.clone() }) };
-        let is_own = slot.state == QueueState::InProgress && slot.held().is_none_or(|held| held.holder == *holder);
+        let is_own = slot.state.is_held() && slot.held().is_none_or(|held| held.holder == *holder);
         if slot.run != run || !(slot.state.waits() || is_own) {
             return Err(QueueError::WrongState { task: task.clone(), state: slot.state });
         }

@@ -101,6 +101,15 @@ impl Ledger {
                 self.completed.insert(task.clone());
                 (*run, false)
             }
+            (Event::TaskDispatched { run, .. }, Some((last, true))) if *run == last => {
+                let stream = StreamId::deliberation(&RunId { task: task.clone(), run: *run });
+                if !self.runs.get(&stream).is_some_and(|run| run.verdict) {
+                    return Err("dispatched without a verdict".to_owned());
+                }
+                (last, true)
+            }
+            (Event::ExecutionRequested { run, .. }, Some((last, true))) if *run == last => (last, true),
+            (Event::ExecutionEnded(execution), Some((last, true))) if execution.run == last => (last, true),
             (Event::TaskQueued(entry), Some((run, true))) if entry.run == run => (run, true),
             (Event::TaskAmended { .. }, Some((run, true))) if self.waits(&task) => (run, true),
             (

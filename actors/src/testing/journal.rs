@@ -12,9 +12,11 @@ use crate::domain::council::Council;
 use crate::domain::event::{Event, Recorded, SCHEMA};
 use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId};
 use crate::domain::queue::{QueueState, Standing};
+use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::domain::task::TaskKind;
 use crate::ports::{
-    Ack, Batch, Committed, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, TaskStatus,
+    Ack, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    TaskStatus,
 };
 
 /// What may go wrong on the way to the disk.
@@ -64,6 +66,8 @@ struct Log {
     tasks: BTreeMap<TaskId, (u64, TaskRow)>,
     queued: BTreeMap<TaskId, Standing>,
     councils: BTreeMap<Role, (Council, u64)>,
+    receipts: BTreeSet<ReceiptKey>,
+    cursors: BTreeMap<Arc<str>, Cursor>,
 }
 
 impl Default for MemoryJournal {
@@ -181,6 +185,13 @@ impl Log {
                 return Err(JournalError::Conflict { stream, expected, actual });
             }
         }
+        if let Some(receipt) = batch.receipt {
+            if self.knows(&receipt) {
+                return Err(JournalError::Received);
+            }
+            self.receipts.extend(receipt.keys);
+        }
+        self.cursors.extend(batch.cursor.map(|cursor| (cursor.name.clone(), cursor)));
         let first_seq = self.events.len() as u64 + 1;
         for append in batch.appends {
             for event in append.events {
@@ -202,6 +213,10 @@ impl Log {
 
     fn retried(&self, batch: &Batch) -> Option<u64> {
         self.ids.get(&batch.appends.first()?.events.first()?.id).copied()
+    }
+
+    fn knows(&self, receipt: &Receipt) -> bool {
+        receipt.keys.iter().any(|key| self.receipts.contains(key))
     }
 
     fn version(&self, stream: &StreamId) -> u64 {
@@ -258,6 +273,14 @@ impl Journal for MemoryJournal {
 
     async fn task(&self, task: &TaskId) -> Result<Option<TaskRow>, JournalError> {
         Ok(self.lock().tasks.get(task).map(|(_, row)| row.clone()))
+    }
+
+    async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError> {
+        Ok(self.lock().knows(receipt))
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError> {
+        Ok(self.lock().cursors.get(name).cloned())
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {

@@ -8,6 +8,7 @@ mod clients;
 mod drain;
 mod failures;
 mod happy_path;
+mod messages;
 mod power;
 mod pressure;
 mod queue;

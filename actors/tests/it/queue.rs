@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use moothall_actors::domain::answer::Class;
+use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Journal as _, TaskStatus};
 use moothall_actors::testing::{Scenario, Stage, draft, spec};
 use moothall_actors::view::TaskState;
-use moothall_actors::{Approved, Enqueued, NewPlan, NewTask};
+use moothall_actors::{Approved, Enqueued, NewPlan, NewTask, StoryMove};
 
 use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, role, secs, task, usual};
 
@@ -285,6 +286,10 @@ async fn a_parked_task_is_released_only_to_somebody_who_can_do_it() {
     stage.close().await;
 }
 
+fn moves(story: &str, from: Option<&str>, to: &str) -> StoryMove {
+    StoryMove { story: story.into(), from: from.map(Into::into), to: to.into(), ..StoryMove::default() }
+}
+
 fn held(name: &str, needs: &[&str]) -> NewTask {
     let draft = moothall_actors::domain::task::TaskDraft {
         metadata: [("story_id".to_owned(), "s-1".to_owned())].into(),
@@ -298,16 +303,16 @@ async fn what_is_held_back_begins_when_its_story_reaches_the_phase() {
     let mut stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
     enqueue(&stage, vec![held("a", &[]), held("b", &["a"]), new("free", &[])]).await.unwrap();
     until_ended(&stage, 1).await;
-    let moved = stage.system().move_story("s-1", Some("PLAN"), "DESIGN").await.unwrap();
+    let moved = stage.system().move_story(moves("s-1", Some("PLAN"), "DESIGN")).await.unwrap();
     assert_eq!(moved, []);
-    assert_eq!(stage.system().move_story("s-2", None, "BUILD").await.unwrap(), []);
+    assert_eq!(stage.system().move_story(moves("s-2", None, "BUILD")).await.unwrap(), []);
     stage.crash().await;
     stage.rise().await;
     pass(secs(60)).await;
     assert_eq!(ended(&stage, "TaskCompleted"), ["free"]);
-    let moved = stage.system().move_story("s-1", Some("DESIGN"), "BUILD").await.unwrap();
+    let moved = stage.system().move_story(moves("s-1", Some("DESIGN"), "BUILD")).await.unwrap();
     assert_eq!(moved, [task("a"), task("b")]);
-    assert_eq!(stage.system().move_story("s-1", Some("DESIGN"), "BUILD").await.unwrap(), []);
+    assert_eq!(stage.system().move_story(moves("s-1", Some("DESIGN"), "BUILD")).await.unwrap(), []);
     assert_eq!(count(&stage, "StoryMoved"), 3, "the same move again changes nothing");
     stage.crash().await;
     stage.rise().await;
@@ -325,9 +330,28 @@ fn plan(hash: &str, tasks: Vec<NewTask>) -> NewPlan {
         story: Some("s-1".into()),
         content_hash: hash.into(),
         approved_by: Some("ann".into()),
+        cause: Cause::default(),
+        receipt: None,
         source: "the plan".into(),
         tasks,
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_does_not_touch_the_tasks_of_another() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, secs(10))).council("DEV", 3).start().await;
+    let of = |plan: &str, priority| {
+        let metadata = [("plan_id".to_owned(), plan.to_owned())].into();
+        let draft = moothall_actors::domain::task::TaskDraft { metadata, ..draft("do it") };
+        NewTask { spec: spec(draft), priority, ..new("a", &[]) }
+    };
+    stage.system().pause_dispatch(None).await.unwrap();
+    stage.system().approve(plan("1", vec![of("p-1", Priority::LOW)])).await.unwrap();
+    let other = NewPlan { plan: "p-2".into(), ..plan("1", vec![of("p-2", Priority::HIGH)]) };
+    let refused = stage.system().approve(other).await;
+    assert_eq!(refused, Err(SystemError::OtherContent { task: task("a") }));
+    assert_eq!(count(&stage, "TaskQueued"), 1);
+    stage.close().await;
 }
 
 fn changes(approved: &Approved) -> Vec<(&str, Change)> {

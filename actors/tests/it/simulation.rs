@@ -13,17 +13,19 @@ use moothall_actors::domain::check::CheckReport;
 use moothall_actors::domain::council::{Capabilities, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{AgentId, Role, TaskId};
+use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
-use moothall_actors::domain::task::TaskDraft;
+use moothall_actors::domain::task::{TaskDraft, TaskSpec};
 use moothall_actors::ports::queue::Filter;
 use moothall_actors::ports::{Checks, ModelCall, Subject};
 use moothall_actors::testing::invariants::Ledger;
 use moothall_actors::testing::{
     FakeChecks, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
 };
-use moothall_actors::{Attached, CouncilDraft, Hold, NewPlan, NewTask, System};
+use moothall_actors::{Attached, CouncilDraft, Hold, NewPlan, NewTask, StoryMove, System};
 use tokio::task::JoinSet;
 
+use crate::messages;
 use crate::story::{pass, role, secs, task};
 
 const STEPS: u64 = 60;
@@ -182,9 +184,10 @@ impl Life {
             let before = self.any_task().map(|(task, _)| task);
             let metadata = BTreeMap::from([("story_id".to_owned(), format!("s-{}", self.random.below(3)))]);
             let draft = TaskDraft { metadata, ..draft };
+            let execution = self.random.chance(15).then(|| secs(20 + self.random.below(60)));
             tasks.push(NewTask {
                 task: task(&format!("t-{number}")),
-                spec: spec(draft.clone()),
+                spec: TaskSpec { execution, ..spec(draft.clone()) },
                 priority: Priority::read(&self.random.below(101).to_string()).unwrap(),
                 needs: before.filter(|_| self.random.chance(50)).into_iter().collect(),
                 on_failure: [OnDependencyFailure::Block, OnDependencyFailure::Skip, OnDependencyFailure::Run]
@@ -210,11 +213,13 @@ impl Life {
         let role = random.chance(50).then(|| role(ROLES[random.below(2) as usize]));
         self.waiting.spawn(async move {
             match (random.below(100), any) {
-                (0..50, Some((task, _))) => drop(system.retry(&task).await),
+                (0..10, _) => messages::somebody_executes(&system, &random).await,
+                (10..50, Some((task, _))) => drop(system.retry(&task).await),
                 (50..60, Some((task, _))) => drop(system.park(&task, "simulated").await),
                 (60..75, _) => drop(system.pause_dispatch(role).await),
                 (75..90, _) => drop(system.resume_dispatch(role).await),
-                _ => drop(system.move_story(&format!("s-{}", random.below(3)), None, "BUILD").await),
+                (90..95, _) => drop(system.move_story(to_build(random.below(3))).await),
+                _ => messages::any_comes(&system, &random).await,
             }
         });
     }
@@ -224,7 +229,7 @@ impl Life {
         let system = self.stage.system();
         drop(system.resume_dispatch(None).await);
         for story in 0..3 {
-            drop(system.move_story(&format!("s-{story}"), None, "BUILD").await);
+            drop(system.move_story(to_build(story)).await);
         }
         let rows = system.queued(&Filter { limit: usize::MAX, ..Filter::default() }).await.unwrap_or_default();
         for row in rows {
@@ -353,7 +358,12 @@ impl Life {
             }
             if waited * 10 >= LONGEST_END {
                 let queue = self.stage.system().queued(&Filter { limit: usize::MAX, ..Filter::default() }).await;
-                panic!("these stay open: {:?}, in the queue are {queue:?}", self.ledger.open());
+                let (open, events) = (self.ledger.open(), self.stage.journal.events());
+                let of_open = |recorded: &&Recorded| {
+                    open.iter().any(|run| recorded.stream.as_str() == format!("task/{}", run.task))
+                };
+                let told: Vec<_> = events.iter().filter(of_open).collect();
+                panic!("these stay open: {open:?}, in the queue are {queue:?}, the journal tells {told:#?}");
             }
             pass(secs(10)).await;
         }
@@ -361,8 +371,13 @@ impl Life {
         assert_eq!(drained.open, []);
         let events = self.stage.journal.events();
         moothall_actors::testing::invariants::check(&events).unwrap();
+        messages::each_took_effect_once(&events);
         events
     }
+}
+
+fn to_build(story: u64) -> StoryMove {
+    StoryMove { story: format!("s-{story}").into(), to: "BUILD".into(), ..StoryMove::default() }
 }
 
 /// The second time with a task less, and something else wanted of another.
@@ -373,6 +388,8 @@ async fn approve_twice(system: &System, random: &Random, plan: Arc<str>, mut tas
             story: None,
             content_hash: format!("{hash}-{}", tasks.len()).into(),
             approved_by: None,
+            cause: Cause::default(),
+            receipt: None,
             source: "".into(),
             tasks: tasks.clone(),
         };

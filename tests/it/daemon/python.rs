@@ -53,6 +53,11 @@ pub(super) async fn story(daemon: SocketAddr) -> Result<Value> {
     Ok(serde_json::from_str(&run("story.py", &[&daemon.to_string()]).await?)?)
 }
 
+/// Somebody else's side of the events: what it saw.
+pub(super) async fn events(server: &str, what: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&run("events.py", &[server, what]).await?)?)
+}
+
 async fn run(script: &str, arguments: &[impl AsRef<OsStr>]) -> Result<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (python, scripts): (PathBuf, _) = (root.join("target/python/bin/python"), root.join("tests/wire"));

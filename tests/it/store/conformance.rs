@@ -7,9 +7,10 @@ use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::{StreamId, Timestamp};
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState, Standing};
+use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::ports::{
-    Ack, Append, Batch, Committed, Journal, JournalError, JournalHealth, TaskQuery, TaskRow, TaskStatus,
+    Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, TaskQuery, TaskRow, TaskStatus,
 };
 
 use super::sample::{
@@ -56,7 +57,7 @@ async fn a_conflict_touches_nothing(journal: &dyn Journal) {
     for (expected, actual) in [(0, 1), (2, 1)] {
         let good = Append { stream: StreamId::named("new"), expected_version: 0, events: vec![new(call_failed(1))] };
         let stale = Append { stream: task_stream("t"), expected_version: expected, events: vec![new(completed(1))] };
-        let refused = journal.commit(Batch { appends: vec![good, stale] }).await;
+        let refused = journal.commit(Batch::of(vec![good, stale])).await;
         assert_eq!(refused, Err(JournalError::Conflict { stream: task_stream("t"), expected, actual }));
     }
     assert_eq!(journal.read(0, 100).await.unwrap(), before.0);
@@ -68,12 +69,10 @@ async fn a_conflict_touches_nothing(journal: &dyn Journal) {
 
 async fn a_batch_that_comes_again_is_told_its_first_place(journal: &dyn Journal) {
     committed(journal, on("a", 0, call_failed(1))).await;
-    let both = Batch {
-        appends: vec![
-            Append { stream: StreamId::named("a"), expected_version: 1, events: vec![new(call_failed(2))] },
-            Append { stream: task_stream("t"), expected_version: 0, events: vec![new(accepted("t", "DEV", None))] },
-        ],
-    };
+    let both = Batch::of(vec![
+        Append { stream: StreamId::named("a"), expected_version: 1, events: vec![new(call_failed(2))] },
+        Append { stream: task_stream("t"), expected_version: 0, events: vec![new(accepted("t", "DEV", None))] },
+    ]);
     let first = journal.commit(both.clone()).await;
     assert_eq!(first, Ok(Committed { first_seq: 2 }));
     committed(journal, on("a", 2, call_failed(3))).await;
@@ -325,6 +324,44 @@ async fn a_task_of_the_queue_stands_where_its_events_left_it(journal: &dyn Journ
     assert_eq!(journal.stats().await.unwrap().open_tasks, 3);
 }
 
+fn receipt(names: &[&str]) -> Receipt {
+    let keys = names.iter().map(|name| ReceiptKey::of(&[name])).collect();
+    Receipt { keys, until: Timestamp(u64::MAX) }
+}
+
+async fn a_message_has_its_effect_once_whatever_it_is_known_by(journal: &dyn Journal) {
+    let take =
+        |names: &[&str], version, call| Batch { receipt: Some(receipt(names)), ..on("a", version, call_failed(call)) };
+    let first = take(&["place 1", "name"], 0, 1);
+    committed(journal, first.clone()).await;
+    assert_eq!(journal.commit(first).await, Ok(Committed { first_seq: 1 }), "the same batch again");
+    for again in [take(&["place 1"], 1, 2), take(&["place 2", "name"], 1, 2)] {
+        assert_eq!(journal.commit(again).await, Err(JournalError::Received));
+    }
+    assert!(!journal.received(&receipt(&["place 2"])).await.unwrap(), "nothing of a refused batch is kept");
+    let alone = Batch { receipt: Some(receipt(&["place 2"])), ..Batch::default() };
+    journal.commit(alone.clone()).await.unwrap();
+    assert_eq!(journal.commit(alone).await, Err(JournalError::Received));
+    assert!(journal.received(&receipt(&["unknown", "place 2"])).await.unwrap());
+    let stale = take(&["place 3"], 0, 2);
+    let conflict = JournalError::Conflict { stream: StreamId::named("a"), expected: 0, actual: 1 };
+    assert_eq!(journal.commit(stale).await, Err(conflict));
+    assert!(!journal.received(&receipt(&["place 3"])).await.unwrap());
+    committed(journal, take(&["place 3"], 1, 2)).await;
+    assert_eq!(journal.read(0, 10).await.unwrap().len(), 2);
+}
+
+async fn a_cursor_stands_where_it_was_saved_last(journal: &dyn Journal) {
+    let at = |name: &str, seq| Cursor { name: name.into(), seq, state: format!("at {seq}").into() };
+    let save = |cursor| Batch { cursor: Some(cursor), ..Batch::default() };
+    assert_eq!(journal.cursor("outbox").await.unwrap(), None);
+    for (name, seq) in [("outbox", 3), ("other", 7), ("outbox", 5)] {
+        journal.commit(save(at(name, seq))).await.unwrap();
+    }
+    assert_eq!(journal.cursor("outbox").await.unwrap(), Some(at("outbox", 5)));
+    assert_eq!(journal.cursor("other").await.unwrap(), Some(at("other", 7)));
+}
+
 macro_rules! conforms {
     ($name:ident, $make:expr) => {
         conforms!(@ $name, $make,
@@ -339,6 +376,8 @@ macro_rules! conforms {
             (&*) a_start_finds_open_tasks_councils_and_sums,
             (&*) councils_come_back_as_they_were_left,
             (&*) a_task_of_the_queue_stands_where_its_events_left_it,
+            (&*) a_message_has_its_effect_once_whatever_it_is_known_by,
+            (&*) a_cursor_stands_where_it_was_saved_last,
             () of_writers_at_one_version_one_wins,
             () writers_of_many_streams_do_not_meet,
         );

@@ -14,8 +14,9 @@ use moothall_actors::artifact::{Code, Draft, Excerpt, Failure as ArtifactFailure
 use moothall_actors::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
 use moothall_actors::domain::council::{Capabilities, Council, Defaults, Endpoint, Sampling, Seat};
-use moothall_actors::domain::event::{Event, Plan, SCHEMA};
+use moothall_actors::domain::event::{Event, Executed, Execution, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
+use moothall_actors::domain::message::{self, Cause};
 use moothall_actors::domain::plan::{Approval, Change, Planned};
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority};
 use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
@@ -313,12 +314,22 @@ fn queued() -> Vec<Event> {
         ..plain.clone()
     };
     let Event::TaskAccepted { content_hash, spec, .. } = full_task() else { panic!("it is accepted") };
+    let approval = approval();
+    let bare = Approval { story: None, approved_by: None, source: "".into(), ..approval.clone() };
+    let amended = Event::TaskAmended { content_hash, spec };
+    let first = [Event::TaskQueued(Arc::new(plain)), Event::TaskQueued(Arc::new(full)), amended];
+    let approvals = [Event::PlanApproved(Arc::new(approval)), Event::PlanApproved(Arc::new(bare))];
+    first.into_iter().chain(approvals).chain(dispatched()).chain(exchanged()).collect()
+}
+
+fn approval() -> Approval {
     let planned = |task, change| Planned { task: task_id(task), change };
-    let approval = Approval {
+    Approval {
         plan: "plan-1".into(),
         story: Some("story-1".into()),
         content_hash: "hash".into(),
         approved_by: Some("ann".into()),
+        cause: Cause::default(),
         roles: vec![role("DEV"), role("QA")],
         tasks: vec![
             planned("task-0", Change::Added),
@@ -327,12 +338,45 @@ fn queued() -> Vec<Event> {
             planned("task-3", Change::Left),
         ],
         source: "## DEV Tasks\n".into(),
+    }
+}
+
+/// What came from others, what went to them, and what they carry out.
+fn exchanged() -> Vec<Event> {
+    let cause = Cause {
+        event_id: Some("event-7".into()),
+        correlation_id: Some("story-1".into()),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     };
-    let bare = Approval { story: None, approved_by: None, source: "".into(), ..approval.clone() };
-    let amended = Event::TaskAmended { content_hash, spec };
-    let first = [Event::TaskQueued(Arc::new(plain)), Event::TaskQueued(Arc::new(full)), amended];
-    let approvals = [Event::PlanApproved(Arc::new(approval)), Event::PlanApproved(Arc::new(bare))];
-    first.into_iter().chain(approvals).chain(dispatched()).collect()
+    let rejected = message::Rejected {
+        subject: "planning.plan.approved".into(),
+        reason: "field \"plan_id\" is missing".into(),
+        stream: "PLANNING_EVENTS".into(),
+        sequence: 12,
+        raw: "e30=".into(),
+        length: 2,
+        sha256: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".into(),
+        cause: cause.clone(),
+    };
+    let ended = |attempt, outcome| {
+        Event::ExecutionEnded(Arc::new(Execution { run: 1, attempt, agent: "workspace-1".into(), outcome }))
+    };
+    let (checks_passed, duration_ms, output) = (Some(true), Some(1_500), Some("{\"files\":2}".into()));
+    vec![
+        Event::TaskDispatched { run: 1, winner: agent("agent-dev-001"), duration: Duration::from_millis(1_234) },
+        Event::ExecutionRequested { run: 1, attempt: 1, agent: agent("agent-dev-001") },
+        ended(1, Executed::Failed { error: "no disk".into(), may_heal: true }),
+        ended(2, Executed::Silent),
+        ended(3, Executed::Completed { checks_passed, duration_ms, output }),
+        ended(1, Executed::Completed { checks_passed: None, duration_ms: None, output: None }),
+        Event::PlanApproved(Arc::new(Approval { cause: cause.clone(), ..approval() })),
+        Event::StoryMoved { from: Some("PLAN".into()), to: "BUILD".into(), cause },
+        Event::DecisionAdded { decision: "decision-1".into(), kind: Some("ARCHITECTURE".into()) },
+        Event::DecisionAdded { decision: "decision-2".into(), kind: None },
+        Event::MilestoneReached { milestone: "milestone-1".into(), name: "Beta".into() },
+        Event::MessageRejected(Arc::new(rejected)),
+        Event::PublishRefused { seq: 9, why: "larger than the server takes".into() },
+    ]
 }
 
 fn dispatched() -> Vec<Event> {
@@ -343,8 +387,8 @@ fn dispatched() -> Vec<Event> {
         Event::TaskBlocked { run: 1, cause: cause.clone() },
         Event::TaskParked { run: 2, reason: "no council has the role QA".into() },
         Event::TaskSkipped { run: 1, cause },
-        Event::StoryMoved { from: Some("PLAN".into()), to: "BUILD".into() },
-        Event::StoryMoved { from: None, to: "TEST".into() },
+        Event::StoryMoved { from: Some("PLAN".into()), to: "BUILD".into(), cause: Cause::default() },
+        Event::StoryMoved { from: None, to: "TEST".into(), cause: Cause::default() },
         Event::DispatchPaused { role: Some(role("DEV")) },
         Event::DispatchPaused { role: None },
         Event::DispatchResumed { role: Some(role("DEV")) },

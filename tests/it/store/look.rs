@@ -66,7 +66,7 @@ async fn events_are_found_by_stream_and_type() {
     assert_eq!(found(0, 100, "", &["CallFailed", "TaskCompleted"]).await, [2, 4, 6, 7]);
     assert_eq!(found(0, 100, "nothing", &[]).await, [0; 0]);
     let many = (0..300).flat_map(|n| on(&format!("many/{n}"), 0, call_failed(1)).appends).collect();
-    store.journal.commit(Batch { appends: many }).await.unwrap();
+    store.journal.commit(Batch::of(many)).await.unwrap();
     assert_eq!(found(8, 3, "many/", &[]).await, [9, 10, 11]);
     let raw = &store.select(EventQuery { after_seq: 6, ..all() }).await[0];
     assert!(raw.payload.contains(r#""winner":"agent-dev-001""#), "{}", raw.payload);

@@ -34,7 +34,7 @@ mod soak {
                 let stream = StreamId::named(&format!("deliberation/{name}/1"));
                 [ended, Batch::one(stream, 0, answers)].into_iter().flat_map(|batch| batch.appends)
             };
-            let batch = Batch { appends: (first..(first + 50).min(finished)).flat_map(of).collect() };
+            let batch = Batch::of((first..(first + 50).min(finished)).flat_map(of).collect());
             journal.commit(batch).await.unwrap();
         }
         new(large(1)).at

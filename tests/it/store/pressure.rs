@@ -143,7 +143,7 @@ async fn an_event_id_in_another_place_is_refused_alone() {
     submit(&journal, &told, on_task("t", 0, [accepted("t", "DEV", None)]));
     let mixed = Append { stream: StreamId::named("b"), expected_version: 0, events: vec![new(call_failed(2)), first] };
     let fresh = Append { stream: StreamId::named("c"), expected_version: 0, events: vec![new(call_failed(3))] };
-    submit(&journal, &told, Batch { appends: vec![fresh, mixed] });
+    submit(&journal, &told, Batch::of(vec![fresh, mixed]));
     submit(&journal, &told, on("d", 0, call_failed(4)));
     drop(go);
     journal.close().await;
@@ -162,10 +162,10 @@ async fn one_batch_may_append_to_a_stream_twice() {
     let stream = StreamId::named("a");
     let append =
         |expected_version, n| Append { stream: stream.clone(), expected_version, events: vec![new(call_failed(n))] };
-    let batch = Batch { appends: vec![append(0, 1), append(1, 2)] };
+    let batch = Batch::of(vec![append(0, 1), append(1, 2)]);
     assert_eq!(journal.commit(batch).await, Ok(Committed { first_seq: 1 }));
-    let wrong = Batch { appends: vec![append(2, 3), append(2, 4)] };
+    let wrong = Batch::of(vec![append(2, 3), append(2, 4)]);
     let conflict = Err(JournalError::Conflict { stream: stream.clone(), expected: 2, actual: 3 });
     assert_eq!(journal.commit(wrong).await, conflict);
-    assert_eq!(journal.commit(Batch { appends: vec![append(2, 5)] }).await, Ok(Committed { first_seq: 3 }));
+    assert_eq!(journal.commit(Batch::of(vec![append(2, 5)])).await, Ok(Committed { first_seq: 3 }));
 }

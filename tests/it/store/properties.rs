@@ -159,7 +159,7 @@ impl Run {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Write(appends) => {
-                let batch = Batch { appends: appends.into_iter().map(|append| self.append(append)).collect() };
+                let batch = Batch::of(appends.into_iter().map(|append| self.append(append)).collect());
                 self.send(batch);
             }
             Step::Again(index) if !self.sent.is_empty() => self.send(index.get(&self.sent).clone()),

@@ -1,0 +1,267 @@
+//! Events that others published, each with its effect: durable before it is acknowledged, once however often it comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use moothall_actors::domain::event::Executed;
+use moothall_actors::domain::id::{MAX_ID_BYTES, TaskId, Timestamp};
+use moothall_actors::domain::message::{Cause, Rejected};
+use moothall_actors::domain::problem::Problems;
+use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
+use moothall_actors::error::SystemError;
+use moothall_actors::{ExecutionAnswer, StoryMove, StoryNote, System};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{By, Intake};
+use crate::error::cut;
+use crate::nats::{
+    AgentCompleted, AgentFailed, Delivery, Handled, Inbox, InboxKey, Incoming, Origin, PlanApproved, Rejection,
+    STREAMS, StoryTransitioned, Unavailable,
+};
+use crate::plan::approval;
+
+/// Of a phase of a story.
+pub const MAX_PHASE_BYTES: usize = 64;
+/// What a stream has dropped cannot come again; clocks and late pulls are given so much more.
+const GRACE: Duration = Duration::from_secs(86_400);
+/// Of what an agent says of its work; what is longer is cut.
+const MAX_OUTPUT_BYTES: usize = 256 * 1024;
+const MAX_ERROR_BYTES: usize = 4 * 1024;
+/// In the types of failures that pass.
+const TRANSIENT: [&str; 6] = ["transient", "timeout", "timed", "unavailable", "connection", "rate"];
+/// Of a stream that is none of ours.
+const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// The daemon's inbox.
+#[derive(Clone, Debug)]
+pub struct EventInbox {
+    system: System,
+    intake: Intake,
+}
+
+impl EventInbox {
+    #[must_use]
+    pub fn new(system: System, intake: Intake) -> Self {
+        Self { system, intake }
+    }
+
+    async fn take(&self, delivery: Delivery) -> Result<Handled, SystemError> {
+        let cause = cause(&delivery.origin);
+        let mut receipt = receipt(&delivery.key);
+        receipt.keys.extend(own_name(&delivery.incoming));
+        if self.system.received(&receipt).await? {
+            // It may have come under another of its names: from now on under this one too.
+            self.system.take_in(receipt).await?;
+            return Ok(Handled::Done);
+        }
+        match delivery.incoming {
+            Incoming::PlanApproved(event) => self.plan_approved(event, cause, receipt).await?,
+            Incoming::StoryTransitioned(event) => self.story_transitioned(event, cause, receipt).await?,
+            Incoming::ContextDecision(event) => {
+                let (id, kind) = (event.decision_id.into(), event.decision_type.map(Into::into));
+                self.note(&event.story_id, StoryNote::Decision { id, kind }, receipt).await?;
+            }
+            Incoming::ContextMilestone(event) => {
+                let (id, name) = (event.milestone_id.into(), event.milestone_name.into());
+                self.note(&event.story_id, StoryNote::Milestone { id, name }, receipt).await?;
+            }
+            Incoming::AgentCompleted(event) => return self.executed(completed(event)?, receipt).await,
+            Incoming::AgentFailed(event) => return self.executed(failed(event)?, receipt).await,
+            // Nothing is kept of them.
+            Incoming::ContextUpdated(_) | Incoming::AgentProgress(_) => return Ok(Handled::NotOurs),
+        }
+        Ok(Handled::Done)
+    }
+
+    async fn plan_approved(&self, event: PlanApproved, cause: Cause, receipt: Receipt) -> Result<(), SystemError> {
+        let source = payload(&event);
+        let origin = self.intake.origin(&event.plan_id, &event.story_id, Vec::new());
+        let read = approval(source.as_bytes(), &origin).map_err(SystemError::Invalid)?;
+        let by = By { approved_by: read.approved_by.unwrap_or_default(), cause, receipt: Some(receipt) };
+        self.intake.submit(read.plan, by, &source).await.map(drop)
+    }
+
+    async fn story_transitioned(
+        &self,
+        event: StoryTransitioned,
+        cause: Cause,
+        receipt: Receipt,
+    ) -> Result<(), SystemError> {
+        short(&[
+            ("story_id", &event.story_id, MAX_ID_BYTES),
+            ("from_phase", &event.from_phase, MAX_PHASE_BYTES),
+            ("to_phase", &event.to_phase, MAX_PHASE_BYTES),
+        ])?;
+        let moves = StoryMove {
+            story: event.story_id.into(),
+            from: Some(event.from_phase.into()),
+            to: event.to_phase.into(),
+            cause,
+            receipt: Some(receipt),
+        };
+        self.system.move_story(moves).await.map(drop)
+    }
+
+    async fn executed(&self, answer: ExecutionAnswer, receipt: Receipt) -> Result<Handled, SystemError> {
+        let is_ours = self.system.executed(answer, receipt).await?;
+        Ok(if is_ours { Handled::Done } else { Handled::NotOurs })
+    }
+
+    async fn note(&self, story: &str, note: StoryNote, receipt: Receipt) -> Result<(), SystemError> {
+        let (id, text) = match &note {
+            StoryNote::Decision { id, kind } => (("decision_id", &**id), ("decision_type", kind.as_deref())),
+            StoryNote::Milestone { id, name } => (("milestone_id", &**id), ("milestone_name", Some(&**name))),
+        };
+        short(&[
+            ("story_id", story, MAX_ID_BYTES),
+            (id.0, id.1, MAX_ID_BYTES),
+            (text.0, text.1.unwrap_or_default(), MAX_ID_BYTES),
+        ])?;
+        self.system.note_of_story(story, note, receipt).await
+    }
+}
+
+#[async_trait]
+impl Inbox for EventInbox {
+    async fn receive(&self, delivery: Delivery) -> Handled {
+        match self.take(delivery).await {
+            Ok(handled) => handled,
+            Err(SystemError::Received) => Handled::Done,
+            Err(error @ (SystemError::Busy { .. } | SystemError::Unavailable(_))) => {
+                Handled::Unavailable { why: error.to_string() }
+            }
+            Err(error @ SystemError::Internal { .. }) => Handled::Later { why: error.to_string() },
+            Err(error) => Handled::Rejected { reason: error.to_string() },
+        }
+    }
+
+    async fn rejected(&self, rejection: Rejection) -> Result<(), Unavailable> {
+        let receipt = receipt(&rejection.key);
+        let told = self.system.reject(kept(rejection), receipt).await;
+        told.map_err(|error| Unavailable::new(error.to_string()))
+    }
+}
+
+fn cause(origin: &Origin) -> Cause {
+    let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+    Cause {
+        event_id: text(&origin.event_id),
+        correlation_id: text(&origin.correlation_id),
+        traceparent: text(&origin.traceparent),
+    }
+}
+
+fn kept(rejection: Rejection) -> Rejected {
+    Rejected {
+        subject: rejection.subject.into(),
+        reason: rejection.reason.into(),
+        stream: rejection.key.stream.into(),
+        sequence: rejection.key.sequence,
+        raw: BASE64.encode(&rejection.raw).into(),
+        length: rejection.length,
+        sha256: rejection.sha256.into(),
+        cause: cause(&rejection.origin),
+    }
+}
+
+/// By its place: known for as long as its stream can hold it.
+fn receipt(key: &InboxKey) -> Receipt {
+    let InboxKey { stream, sequence, published_ns } = key;
+    let name = ReceiptKey::of(&["place", stream, &sequence.to_string(), &published_ns.to_string()]);
+    let age = STREAMS.iter().find(|row| row.name == stream).map_or(LONGEST_AGE, |row| row.max_age);
+    let published = Duration::from_nanos(u64::try_from(*published_ns).unwrap_or_default());
+    let until = published.saturating_add(age).saturating_add(GRACE);
+    Receipt { keys: vec![name], until: Timestamp(u64::try_from(until.as_millis()).unwrap_or(u64::MAX)) }
+}
+
+/// By what it says of itself, where that is enough to know it again under another place. A plan's is found when it is read.
+fn own_name(incoming: &Incoming) -> Option<ReceiptKey> {
+    match incoming {
+        Incoming::StoryTransitioned(event) => {
+            let StoryTransitioned { story_id, from_phase, to_phase, timestamp } = event;
+            Some(ReceiptKey::of(&["story", story_id, from_phase, to_phase, timestamp.as_ref()?]))
+        }
+        Incoming::ContextDecision(event) => Some(ReceiptKey::of(&["decision", &event.story_id, &event.decision_id])),
+        Incoming::ContextMilestone(event) => Some(ReceiptKey::of(&["milestone", &event.story_id, &event.milestone_id])),
+        _ => None,
+    }
+}
+
+fn completed(event: AgentCompleted) -> Result<ExecutionAnswer, SystemError> {
+    let output = event.output.as_deref().map(|output| cut(&String::from_utf8_lossy(output), MAX_OUTPUT_BYTES));
+    let outcome = Executed::Completed {
+        checks_passed: event.checks_passed,
+        duration_ms: event.duration_ms,
+        output: output.map(Into::into),
+    };
+    answer(&event.task_id, &event.agent_id, event.attempt, outcome)
+}
+
+fn failed(event: AgentFailed) -> Result<ExecutionAnswer, SystemError> {
+    let kind = event.error_type.unwrap_or_default();
+    let error = event.error.unwrap_or_else(|| kind.clone());
+    let outcome =
+        Executed::Failed { error: cut(&error, MAX_ERROR_BYTES).into(), may_heal: may_heal(&kind.to_ascii_lowercase()) };
+    answer(&event.task_id, &event.agent_id, event.attempt, outcome)
+}
+
+/// Whether a failure of this type is worth another attempt. What is not known to pass costs an agent's time for nothing.
+fn may_heal(kind: &str) -> bool {
+    TRANSIENT.iter().any(|word| kind.contains(word))
+}
+
+fn answer(task: &str, agent: &str, attempt: Option<u32>, outcome: Executed) -> Result<ExecutionAnswer, SystemError> {
+    short(&[("agent_id", agent, MAX_ID_BYTES)])?;
+    let task = TaskId::parse("task_id", task).map_err(|problem| SystemError::Invalid(Problems(vec![problem])))?;
+    Ok(ExecutionAnswer { task, agent: agent.into(), attempt, outcome })
+}
+
+/// The event as the plan's reader takes it, in the words in which it came.
+fn payload(event: &PlanApproved) -> String {
+    #[derive(Serialize)]
+    struct Payload<'e> {
+        story_id: &'e str,
+        plan_id: &'e str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approved_by: Option<&'e str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timestamp: Option<&'e str>,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        roles: &'e [String],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        plan: Option<&'e RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tasks: Option<&'e RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tasks_outline: Option<&'e RawValue>,
+    }
+    let raw =
+        |bytes: &'_ Option<bytes::Bytes>| -> Option<Box<RawValue>> { serde_json::from_slice(bytes.as_deref()?).ok() };
+    let (plan, tasks, outline) = (raw(&event.plan), raw(&event.tasks), raw(&event.tasks_outline));
+    let payload = Payload {
+        story_id: &event.story_id,
+        plan_id: &event.plan_id,
+        approved_by: event.approved_by.as_deref(),
+        timestamp: event.timestamp.as_deref(),
+        roles: &event.roles,
+        plan: plan.as_deref(),
+        tasks: tasks.as_deref(),
+        tasks_outline: outline.as_deref(),
+    };
+    serde_json::to_string(&payload).unwrap_or_default()
+}
+
+/// Each of these texts has at most so many bytes, and some.
+fn short(texts: &[(&str, &str, usize)]) -> Result<(), SystemError> {
+    let mut problems = Problems::default();
+    for (field, text, most) in texts {
+        if text.len() > *most {
+            problems.push(*field, format!("has {} bytes; at most {most} are allowed", text.len()));
+        }
+    }
+    if problems.0.is_empty() { Ok(()) } else { Err(SystemError::Invalid(problems)) }
+}

@@ -1,0 +1,154 @@
+//! The way out: what the journal says happened becomes the events that others read, in the journal's order.
+//!
+//! ```text
+//!  journal ─▶ kinds that are published ─▶ wording: subject and fields ─▶ adapter, which remembers how far it came
+//!                                            │ facts: of the task, of its plan, of its verdict
+//! ```
+//! It keeps nothing of its own: asked again for the same place, it says the same.
+
+mod facts;
+mod wording;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use moothall_actors::System;
+use moothall_actors::domain::event::{Event, Recorded};
+use moothall_actors::domain::id::StreamId;
+use moothall_actors::ports::{Batch, Cursor as SavedCursor, Journal, JournalError, whole_stream};
+use tokio::sync::watch;
+
+use self::facts::Facts;
+use crate::nats::{Cursor, Outbox, Publication, Unavailable};
+use crate::store::{EventQuery, SqliteJournal};
+
+/// The cursor's name in the store.
+const CURSOR: &str = "outbox";
+
+/// What stands there while events are switched off.
+const OFF: &str = "off";
+
+/// What others are told of.
+const KINDS: [&str; 14] = [
+    "DeliberationFailed",
+    "ExecutionRequested",
+    "MessageRejected",
+    "PlanApproved",
+    "StoryMoved",
+    "TaskBlocked",
+    "TaskCancelled",
+    "TaskCompleted",
+    "TaskDispatched",
+    "TaskFailed",
+    "TaskParked",
+    "TaskQueued",
+    "TaskSkipped",
+    "VerdictReached",
+];
+
+/// The daemon's outbox.
+pub struct EventOutbox {
+    store: Arc<SqliteJournal>,
+    system: System,
+    facts: Facts,
+    /// Places that will never go out, and may still be asked for. Few: each is a misconfigured server or an event that is
+    /// too large.
+    refused: Mutex<BTreeSet<u64>>,
+}
+
+impl EventOutbox {
+    /// Reads what will not go out. The place was seen to before: [`keep_place`].
+    pub async fn open(store: Arc<SqliteJournal>, system: System) -> Result<Self, JournalError> {
+        let refusals = whole_stream(&*store, &StreamId::outbox()).await?;
+        let refused = refusals.into_iter().filter_map(|recorded| match recorded.event.event {
+            Event::PublishRefused { seq, .. } => Some(seq),
+            _ => None,
+        });
+        let refused = Mutex::new(refused.collect());
+        Ok(Self { facts: Facts::new(store.clone()), store, system, refused })
+    }
+
+    async fn page(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
+        let kinds = KINDS.map(str::to_owned).to_vec();
+        let query = EventQuery { after_seq, limit, kinds, gaps: true, ..EventQuery::default() };
+        let stored = self.store.reader().select(query).await?;
+        let read = stored.into_iter().map(|event| event.decode()).collect::<Result<_, _>>();
+        read.map_err(|error| JournalError::Unusable(error.to_string().into()))
+    }
+
+    fn is_refused(&self, seq: u64) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&seq)
+    }
+}
+
+/// Before anything new happens at a start. With events switched on: from where it was, or from the end of what there is
+/// when nothing went out before. Switched off: nothing is kept for it, and what happens meanwhile never goes out.
+pub async fn keep_place(store: &SqliteJournal, enabled: bool) -> Result<(), JournalError> {
+    let saved = store.cursor(CURSOR).await?;
+    let is_on = saved.as_ref().map(|saved| &*saved.state != OFF);
+    match (enabled, is_on) {
+        (true, None | Some(false)) => {
+            let seq = store.stats().await?.last_seq;
+            save(store, &Cursor::beginning(seq, jiff::Timestamp::now().as_millisecond())).await
+        }
+        (false, Some(true)) => {
+            let beyond_all = SavedCursor { name: CURSOR.into(), seq: i64::MAX.unsigned_abs(), state: OFF.into() };
+            store.commit(Batch { cursor: Some(beyond_all), ..Batch::default() }).await.map(drop)
+        }
+        (true, Some(true)) | (false, None | Some(false)) => Ok(()),
+    }
+}
+
+async fn save(store: &SqliteJournal, cursor: &Cursor) -> Result<(), JournalError> {
+    let state = serde_json::to_string(cursor).map_err(|error| JournalError::Unusable(error.to_string().into()))?;
+    let saved = SavedCursor { name: CURSOR.into(), seq: cursor.oldest(), state: state.into() };
+    store.commit(Batch { cursor: Some(saved), ..Batch::default() }).await.map(drop)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Unavailable {
+    Unavailable::new(error.to_string())
+}
+
+#[async_trait]
+impl Outbox for EventOutbox {
+    async fn cursor(&self) -> Result<Option<Cursor>, Unavailable> {
+        let Some(saved) = self.store.cursor(CURSOR).await.map_err(unavailable)? else { return Ok(None) };
+        serde_json::from_str(&saved.state).map(Some).map_err(unavailable)
+    }
+
+    async fn next(&self, after_seq: u64, limit: usize) -> Result<Vec<Publication>, Unavailable> {
+        let (mut publications, mut after) = (Vec::new(), after_seq);
+        // A page may hold events that nobody is told of.
+        while publications.len() < limit {
+            let wanted = limit - publications.len();
+            let page = self.page(after, wanted).await.map_err(unavailable)?;
+            let is_last = page.len() < wanted;
+            after = page.last().map_or(after, |last| last.seq);
+            for recorded in page.into_iter().filter(|recorded| !self.is_refused(recorded.seq)) {
+                publications.extend(wording::publication(&self.facts, recorded).await.map_err(unavailable)?);
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(publications)
+    }
+
+    async fn saved(&self, cursor: Cursor) -> Result<(), Unavailable> {
+        save(&self.store, &cursor).await.map_err(unavailable)?;
+        let oldest = cursor.oldest();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).retain(|seq| *seq > oldest);
+        Ok(())
+    }
+
+    async fn refused(&self, seq: u64, why: &str) -> Result<(), Unavailable> {
+        self.system.refuse_publishing(seq, why).await.map_err(unavailable)?;
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(seq);
+        Ok(())
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.store.watch_head()
+    }
+}

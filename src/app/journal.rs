@@ -100,6 +100,10 @@ impl Journal for StoredJournal {
         self.store.cursor(name).await
     }
 
+    async fn find(&self, tasks: &[TaskId]) -> Result<Vec<TaskRow>, JournalError> {
+        self.store.find(tasks).await
+    }
+
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         self.store.tasks(query).await
     }

@@ -6,6 +6,7 @@
 //!  exit 0 ◀─ close journal ◀─ end gRPC and HTTP ◀─ drain the actors ◀─ not ready any more ◀────────┘
 //! ```
 
+mod bare;
 mod councils;
 mod events;
 mod health;
@@ -42,6 +43,7 @@ use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
 
+pub(crate) use self::bare::{Bare, bare, bare_queue};
 pub(crate) use self::events::settings as nats_settings;
 pub(crate) use self::prompts::built_in_prompts;
 

@@ -9,9 +9,11 @@
 //! round whose two floors differ by more than 15 % is dropped and said so.
 
 mod daemon;
+mod events;
 mod floor;
 mod measure;
 mod memory;
+mod queue;
 mod replicas;
 mod report;
 
@@ -19,7 +21,9 @@ use std::time::Duration;
 
 use crate::process::{Process, ProcessError};
 
+pub use self::events::{EventsPlan, EventsReport, events};
 pub use self::memory::{Memory, in_flight};
+pub use self::queue::{QueuePlan, QueueReport, Rate, queue};
 pub use self::replicas::{ReplicaFigures, ReplicaPlan, ReplicaReport, ReplicaRow, replicas};
 pub use self::report::{Report, Row};
 

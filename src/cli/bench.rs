@@ -3,16 +3,19 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::bench::{self, Memory, Plan, ReplicaPlan, ReplicaRow, Row};
+use crate::bench::{self, BenchError, EventsPlan, Memory, Plan, QueuePlan, Rate, ReplicaPlan, ReplicaRow, Row};
 use crate::telemetry;
 
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(group = ArgGroup::new("other").args(["in_flight", "replicas"]))]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub other: Option<OtherBench>,
     /// Deliberations at once, a row for each [default: 1,16,64,256,1024; with --replicas 16,64,256]
     #[arg(long, value_delimiter = ',', value_name = "N,...")]
     pub concurrency: Vec<NonZeroUsize>,
@@ -40,6 +43,28 @@ pub struct BenchArgs {
     /// With --in-flight or --replicas: calls that a model server is asked at once [default: 1024; with --replicas 16]
     #[arg(long, value_name = "N", requires = "other")]
     pub places: Option<NonZeroUsize>,
+}
+
+/// What else can be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum OtherBench {
+    /// The task queue over the bare store, and how soon work begins
+    Queue {
+        /// Rounds of the measurements on the store; the one in the middle counts
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
+    /// Events in and out over a bare client of the same server, whose streams are emptied
+    Events {
+        /// A NATS server with JetStream that nothing else uses
+        #[arg(long, value_name = "URL")]
+        nats: String,
+        /// Events that are taken in, each round
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000))]
+        events: u32,
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rounds: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,6 +116,9 @@ impl BenchArgs {
 
 pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure> {
     telemetry::raise_open_files()?;
+    if let Some(other) = args.other {
+        return other_bench(other, output).await;
+    }
     if let Some(deliberations) = args.in_flight {
         return memory(deliberations, args.places(1024), output).await;
     }
@@ -109,6 +137,36 @@ pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure>
     let report = bench::run(&args.plan(), tell).await.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
     let report = serde_json::to_value(&report).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
     output.document(&report)?;
+    Ok(())
+}
+
+async fn other_bench(other: OtherBench, output: &Output) -> Result<(), Failure> {
+    let failed = |error: BenchError| Failure::of(Exit::UNAVAILABLE, &error);
+    let internal = |error: serde_json::Error| Failure::of(Exit::INTERNAL, &error);
+    let report = match other {
+        OtherBench::Queue { rounds } => {
+            let report = bench::queue(&QueuePlan { rounds, ..QueuePlan::default() }).await.map_err(failed)?;
+            tell_rate(output, "enqueue by 64", "bare store", &report.enqueue)?;
+            tell_rate(output, "full cycle", "bare store", &report.cycle)?;
+            serde_json::to_value(&report).map_err(internal)?
+        }
+        OtherBench::Events { nats, events, rounds } => {
+            let plan = EventsPlan { server: nats, events: events as usize, rounds };
+            let report = bench::events(&plan).await.map_err(failed)?;
+            report.intake.iter().try_for_each(|rate| tell_rate(output, "taken in", "pull and ack", rate))?;
+            report.outbox.iter().try_for_each(|rate| tell_rate(output, "gone out", "publish and ack", rate))?;
+            serde_json::to_value(&report).map_err(internal)?
+        }
+    };
+    output.document(&report)?;
+    Ok(())
+}
+
+fn tell_rate(output: &Output, what: &str, floor: &str, rate: &Rate) -> Result<(), Failure> {
+    if !output.is_json() {
+        let Rate { per_s, floor_per_s, ratio } = rate;
+        output.line(&format!("{what:>14}: {per_s:>8.0}/s, {ratio:.2} of {floor} ({floor_per_s:.0}/s)"))?;
+    }
     Ok(())
 }
 

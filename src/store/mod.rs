@@ -283,6 +283,10 @@ impl Journal for SqliteJournal {
         self.reader.cursor(name).await
     }
 
+    async fn find(&self, tasks: &[TaskId]) -> Result<Vec<TaskRow>, JournalError> {
+        self.reader.find(tasks).await
+    }
+
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         self.reader.tasks(query).await
     }

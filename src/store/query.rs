@@ -131,6 +131,18 @@ pub(super) fn tombstone(conn: &Connection, task: &TaskId) -> Result<Option<TaskR
     Ok(statement.query_row([StreamId::task(task).as_str()], task_row).optional()?)
 }
 
+pub(super) fn find(conn: &Connection, tasks: &[TaskId]) -> Result<Vec<TaskRow>, ReadError> {
+    let mut found = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let row = match self::task(conn, task)? {
+            None => tombstone(conn, task)?,
+            row => row,
+        };
+        found.extend(row);
+    }
+    Ok(found)
+}
+
 /// A cursor that names no task finds nothing: its task was pruned, and all before it.
 pub(super) fn tasks(conn: &Connection, query: &TaskQuery) -> Result<Vec<TaskRow>, ReadError> {
     let mut wheres = vec!["TRUE".to_owned()];

@@ -107,6 +107,12 @@ impl StoreReader {
         self.read(move |conn| query::tombstone(conn, &task)).await
     }
 
+    /// Rows or tombstones of several tasks, read at once.
+    pub async fn find(&self, tasks: &[TaskId]) -> Result<Vec<TaskRow>, JournalError> {
+        let tasks = tasks.to_vec();
+        self.read(move |conn| query::find(conn, &tasks)).await
+    }
+
     pub async fn received(&self, receipt: &Receipt) -> Result<bool, JournalError> {
         let receipt = receipt.clone();
         self.read(move |conn| Ok(exchange::is_received(conn, &receipt)?)).await

@@ -64,10 +64,9 @@ impl System {
     pub async fn taken(&self, plan: &str, tasks: &[TaskId]) -> Result<BTreeSet<TaskId>, SystemError> {
         let journal = &*self.world.ports.journal;
         let mut taken = BTreeSet::new();
-        for task in tasks {
-            let exists = super::stream::find(&self.world, task).await?.is_some();
-            if exists && told(journal, task).await?.spec.is_none_or(|spec| spec.plan_id() != Some(plan)) {
-                taken.insert(task.clone());
+        for row in journal.find(tasks).await? {
+            if told(journal, &row.task).await?.spec.is_none_or(|spec| spec.plan_id() != Some(plan)) {
+                taken.insert(row.task);
             }
         }
         Ok(taken)

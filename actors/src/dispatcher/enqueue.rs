@@ -91,8 +91,14 @@ struct Asked<'w> {
 }
 
 impl<'w> Asked<'w> {
-    fn new(world: &'w World) -> Self {
-        Self { world, rows: BTreeMap::new(), phases: BTreeMap::new() }
+    /// All that these tasks and their needs are known for, by one question.
+    async fn about(world: &'w World, tasks: &[NewTask]) -> Result<Self, JournalError> {
+        let ids: BTreeSet<&TaskId> = tasks.iter().flat_map(|new| new.needs.iter().chain([&new.task])).collect();
+        let ids: Vec<TaskId> = ids.into_iter().cloned().collect();
+        let found = world.ports.journal.find(&ids).await?;
+        let mut rows: BTreeMap<_, _> = ids.into_iter().map(|task| (task, None)).collect();
+        rows.extend(found.into_iter().map(|row| (row.task.clone(), Some(row))));
+        Ok(Self { world, rows, phases: BTreeMap::new() })
     }
 
     async fn row(&mut self, task: &TaskId) -> Result<Option<&TaskRow>, JournalError> {
@@ -125,7 +131,7 @@ impl<'w> Asked<'w> {
 
 /// Which of them are new, and what those wait for. All problems at once.
 pub(super) async fn prepare(world: &World, tasks: Vec<NewTask>, on_other: OnOther) -> Result<Prepared, SystemError> {
-    let mut asked = Asked::new(world);
+    let mut asked = Asked::about(world, &tasks).await?;
     let mut problems = Problems::default();
     let mut together = BTreeSet::new();
     for new in tasks.iter().filter(|new| !together.insert(new.task.clone())) {

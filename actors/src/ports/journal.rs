@@ -312,6 +312,19 @@ pub trait Journal: Send + Sync + 'static {
     /// What the owner of a cursor left.
     async fn cursor(&self, name: &str) -> Result<Option<Cursor>, JournalError>;
 
+    /// What is known of each of these tasks, as its row or its tombstone; those that are not known are left out.
+    async fn find(&self, tasks: &[TaskId]) -> Result<Vec<TaskRow>, JournalError> {
+        let mut found = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let row = match self.task(task).await? {
+                None => self.tombstone(task).await?,
+                row => row,
+            };
+            found.extend(row);
+        }
+        Ok(found)
+    }
+
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError>;
 
     /// Read once, before anything is written.

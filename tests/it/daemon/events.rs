@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use moothall::grpc::proto::moothall::v1::CancelTaskRequest;
 use moothall::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
 use moothall::sim::{BehaviourChange, Fault, FaultKind};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::harness::{Daemon, Home, LIMIT, simulator, until};
@@ -168,6 +169,11 @@ mod soak {
     async fn each_final_of_500_tasks_is_published_once_after_100_kills() -> anyhow::Result<()> {
         super::kills(20, 25, 100).await
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_stands_still_for_30_s_loses_and_doubles_nothing() -> anyhow::Result<()> {
+        super::server_troubles(std::time::Duration::from_secs(30)).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,4 +235,57 @@ async fn without_a_server_work_goes_on_and_what_happened_goes_out_later() -> Res
     let look = || async { Ok((finals(&server).await?.len() == 1).then_some(())) };
     until("it is published", LIMIT, look).await?;
     daemon.stop().await
+}
+
+/// Until each of these tasks has one final in the stream.
+async fn until_published(server: &Server, tasks: usize) -> Result<()> {
+    let look = || async { Ok((finals(server).await?.len() >= tasks).then_some(())) };
+    until(&format!("{tasks} have ended"), LIMIT, look).await?;
+    let odd: Vec<_> = finals(server).await?.into_iter().filter(|(_, seen)| seen.len() != 1).collect();
+    ensure!(odd.is_empty(), "{odd:?}");
+    Ok(())
+}
+
+/// The server stands still, dies, and comes back with data of some time ago.
+async fn server_troubles(still: Duration) -> Result<()> {
+    let (sim, mut server) = (simulator(Duration::ZERO).await?, Server::start().await?);
+    let home = with_events(Home::new(sim.addr())?, &server);
+    let daemon = home.start().await?;
+    until_well(&daemon).await?;
+    server.send("planning.plan.approved", plan("before", 3).to_string()).await?;
+    until_published(&server, 3).await?;
+
+    server.signal(Signal::STOP)?;
+    tokio::time::sleep(still).await;
+    server.signal(Signal::CONT)?;
+    server.send("planning.plan.approved", plan("still", 3).to_string()).await?;
+    until_published(&server, 6).await?;
+
+    server.kill().await?;
+    let earlier = server.snapshot()?;
+    server.run().await?;
+    until_well(&daemon).await?;
+    server.send("planning.plan.approved", plan("later", 3).to_string()).await?;
+    until_published(&server, 9).await?;
+    server.settled("PLANNING_EVENTS", "moothall-plan-approved").await?;
+
+    server.kill().await?;
+    let look = || async { Ok((events_health(&daemon).await?["status"] == "degraded").then_some(())) };
+    until("it says that its events are cut off", LIMIT, look).await?;
+    server.restore(&earlier)?;
+    server.run().await?;
+    until_well(&daemon).await?;
+    // What the server has lost is there again, and what comes under a place that was there before is something new.
+    until_published(&server, 9).await?;
+    server.send("planning.plan.approved", plan("anew", 3).to_string()).await?;
+    until_published(&server, 12).await?;
+    daemon.stop().await?;
+    let record = Record::read(home.database()).await?;
+    assert!(record.finals().len() == 12 && record.finals().values().all(|finals| finals.len() == 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stands_still_dies_or_forgets_loses_and_doubles_nothing() -> Result<()> {
+    server_troubles(Duration::from_secs(1)).await
 }

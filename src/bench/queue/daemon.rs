@@ -1,0 +1,140 @@
+//! The daemon as its users have it: how soon a task begins, and how soon after kill -9.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::super::BenchError;
+use super::{QueuePlan, Starts, failed};
+use crate::folder::TemporaryFolder;
+use crate::grpc::proto::fleet::orchestrator::v1::OrchestrateRequest;
+use crate::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
+use crate::grpc::proto::moothall::v1::{
+    PauseDispatchRequest, ResumeDispatchRequest, SubmitPlanRequest, SubmitTaskRequest, TaskEvent, WatchTasksRequest,
+};
+use crate::process::Process;
+
+/// The longest wait for an event that must come.
+const LIMIT: Duration = Duration::from_secs(60);
+/// A model that does not answer while anything is measured.
+const SILENT_MS: &str = "600000";
+
+pub(super) async fn starts(plan: &QueuePlan) -> Result<Starts, BenchError> {
+    let (p50_ms, p99_ms) = idle(plan.starts).await?;
+    let restart_ms = restart(plan.restart_waiting, 0).await?;
+    let restart_with_running_ms = restart(plan.restart_waiting, plan.restart_running).await?;
+    Ok(Starts { p50_ms, p99_ms, restart_ms, restart_with_running_ms })
+}
+
+struct Home {
+    model: Process,
+    folder: TemporaryFolder,
+}
+
+impl Home {
+    async fn new(latency_ms: &str) -> Result<Self, BenchError> {
+        let model = ["sim", "--port", "0", "--answers", "bench", "--latency", latency_ms, "--no-calls"];
+        Ok(Self { model: Process::start(&model, &[]).await?, folder: TemporaryFolder::new()? })
+    }
+
+    async fn start(&self) -> Result<(Process, TaskServiceClient<Channel>), BenchError> {
+        let database = format!("sqlite:///{}", self.folder.path().join("bench.db").display());
+        let model = format!("http://{}", self.model.told("http")?);
+        let environment = [
+            ("GRPC_PORT", "0"),
+            ("HTTP_PORT", "0"),
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("DATABASE_URL", database.as_str()),
+            ("VLLM_URL", &model),
+            ("VLLM_MODEL", "auto"),
+            ("ENABLE_NATS", "false"),
+            ("RUST_LOG", "warn"),
+            ("MOOTHALL__COUNCILS__ROLES", "DEV,QA"),
+            ("MOOTHALL__PLANS__MAX_TASKS", "10000"),
+            ("MOOTHALL__QUEUE__PER_ROLE", "500"),
+            ("MOOTHALL__QUEUE__PER_STORY", "500"),
+        ];
+        let daemon = Process::start(&["serve"], &environment).await?;
+        let client = TaskServiceClient::connect(format!("http://{}", daemon.told("grpc")?)).await.map_err(failed)?;
+        Ok((daemon, client))
+    }
+}
+
+/// One task after the other.
+async fn idle(tasks: usize) -> Result<(f64, f64), BenchError> {
+    let home = Home::new("0").await?;
+    let (_daemon, mut client) = home.start().await?;
+    let mut events = watch(&mut client, 0).await?;
+    let mut waits = Vec::with_capacity(tasks);
+    for number in 0..tasks {
+        let id = format!("idle-{number}");
+        let work = OrchestrateRequest {
+            task_id: id.clone(),
+            role: "DEV".to_owned(),
+            task_description: "Write a function that parses a duration.".to_owned(),
+            ..OrchestrateRequest::default()
+        };
+        let began = Instant::now();
+        client.submit_task(SubmitTaskRequest { work: Some(work), ..Default::default() }).await.map_err(failed)?;
+        until(&mut events, "TaskClaimed", &id).await?;
+        waits.push(began.elapsed());
+        until(&mut events, "TaskCompleted", &id).await?;
+    }
+    waits.sort_unstable();
+    let at = |share: f64| waits.get(((waits.len() - 1) as f64 * share).round() as usize).copied().unwrap_or_default();
+    Ok((at(0.5).as_secs_f64() * 1e3, at(0.99).as_secs_f64() * 1e3))
+}
+
+/// Milliseconds from the start of the process to the first claim.
+async fn restart(waiting: usize, running: usize) -> Result<f64, BenchError> {
+    let home = Home::new(SILENT_MS).await?;
+    let (daemon, mut client) = home.start().await?;
+    let pause = PauseDispatchRequest { role: "QA".to_owned() };
+    client.pause_dispatch(pause).await.map_err(failed)?;
+    let mut events = watch(&mut client, 0).await?;
+    submit(&mut client, "DEV", running).await?;
+    let mut last = 0;
+    for _ in 0..running {
+        last = until(&mut events, "TaskClaimed", "").await?;
+    }
+    submit(&mut client, "QA", waiting).await?;
+    daemon.kill().await?;
+    let began = Instant::now();
+    let (_daemon, mut client) = home.start().await?;
+    client.resume_dispatch(ResumeDispatchRequest { role: "QA".to_owned() }).await.map_err(failed)?;
+    let mut events = watch(&mut client, last).await?;
+    until(&mut events, "TaskClaimed", "QA-").await?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
+}
+
+async fn submit(client: &mut TaskServiceClient<Channel>, role: &str, tasks: usize) -> Result<(), BenchError> {
+    if tasks == 0 {
+        return Ok(());
+    }
+    let task = |number: usize| json!({"id": format!("{role}-{number}"), "role": role, "description": "do it"});
+    let tasks: Vec<_> = (0..tasks).map(task).collect();
+    let plan = json!({"plan_id": format!("plan-{role}"), "story_id": "bench", "tasks": tasks}).to_string();
+    client.submit_plan(SubmitPlanRequest { plan: plan.into(), ..Default::default() }).await.map_err(failed)?;
+    Ok(())
+}
+
+async fn watch(client: &mut TaskServiceClient<Channel>, after_seq: i64) -> Result<Streaming<TaskEvent>, BenchError> {
+    let answer = client.watch_tasks(WatchTasksRequest { after_seq }).await.map_err(failed)?;
+    Ok(answer.into_inner())
+}
+
+/// The place of the first event of this kind on a task whose name begins so.
+async fn until(events: &mut Streaming<TaskEvent>, kind: &str, task: &str) -> Result<i64, BenchError> {
+    let found = async {
+        loop {
+            match events.message().await.map_err(failed)? {
+                Some(event) if event.r#type == kind && event.task_id.starts_with(task) => return Ok(event.seq),
+                Some(_) => {}
+                None => return Err(failed("the stream of events ended")),
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, found).await.map_err(|_| failed(format!("no {kind} within {LIMIT:?}")))?
+}

@@ -1,0 +1,112 @@
+//! `moothall bench queue`: what the queue costs over the bare store, and how soon work begins.
+//!
+//! ```text
+//!  enqueue   System::enqueue in batches of 64   over   the same events committed by themselves
+//!  cycle     enqueue, claim, complete           over   the same
+//!  claim     100,000 waiting                    over   100 waiting
+//!  start     SubmitTask ─▶ TaskClaimed          an idle daemon
+//!  restart   kill -9 ─▶ TaskClaimed             10,000 waiting, then 500 running besides
+//! ```
+
+mod board;
+mod daemon;
+mod work;
+
+use serde::Serialize;
+
+use super::BenchError;
+use crate::folder::TemporaryFolder;
+
+/// How much to do: enough for steady figures, and for a bench that ends within a minute or two.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuePlan {
+    /// Tasks of the measurements on the store.
+    pub tasks: usize,
+    pub rounds: u32,
+    /// Tasks that wait at the claims and the restarts.
+    pub waiting: usize,
+    pub restart_waiting: usize,
+    pub restart_running: usize,
+    /// Tasks that are submitted one after the other to an idle daemon.
+    pub starts: usize,
+}
+
+impl Default for QueuePlan {
+    fn default() -> Self {
+        let (waiting, restart_waiting, restart_running) = (100_000, 10_000, 500);
+        Self { tasks: 25_600, rounds: 3, waiting, restart_waiting, restart_running, starts: 300 }
+    }
+}
+
+/// Tasks in a second, and in the same round the bare store's.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Rate {
+    pub per_s: f64,
+    pub floor_per_s: f64,
+    pub ratio: f64,
+}
+
+/// Claiming and giving back, per task, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ClaimCost {
+    pub at_100_us: f64,
+    pub at_many_us: f64,
+    pub ratio: f64,
+    /// Resident memory for each that waits, beyond its texts.
+    pub bytes_each: f64,
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Starts {
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// From the start of the process after kill -9 to the first task that is claimed.
+    pub restart_ms: f64,
+    pub restart_with_running_ms: f64,
+}
+
+/// All of it; rates are those of the median round.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueReport {
+    pub version: &'static str,
+    pub cores: usize,
+    pub tasks: usize,
+    pub waiting: usize,
+    pub rounds: u32,
+    pub enqueue: Rate,
+    pub cycle: Rate,
+    pub claim: ClaimCost,
+    pub starts: Starts,
+}
+
+/// Measures everything, one after the other.
+pub async fn queue(plan: &QueuePlan) -> Result<QueueReport, BenchError> {
+    let (mut enqueue, mut cycle) = (Vec::new(), Vec::new());
+    for _ in 0..plan.rounds {
+        let folder = TemporaryFolder::new()?;
+        enqueue.push(work::enqueue(folder.path(), plan.tasks).await?);
+        cycle.push(work::cycle(folder.path(), plan.tasks).await?);
+    }
+    Ok(QueueReport {
+        version: env!("CARGO_PKG_VERSION"),
+        cores: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        tasks: plan.tasks,
+        waiting: plan.waiting,
+        rounds: plan.rounds,
+        enqueue: median(enqueue),
+        cycle: median(cycle),
+        claim: board::claims(plan.waiting).await?,
+        starts: daemon::starts(plan).await?,
+    })
+}
+
+/// The round in the middle, by its ratio.
+fn median(mut rates: Vec<Rate>) -> Rate {
+    rates.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
+
+pub(super) fn failed(error: impl std::fmt::Display) -> BenchError {
+    BenchError::Call(error.to_string())
+}

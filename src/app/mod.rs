@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::ports::{JournalHealth, Ports};
+use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
 use moothall_actors::queue::MemoryQueue;
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
@@ -31,7 +31,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyError, TextChecks};
-use crate::config::Config;
+use crate::config::{Config, ContextConfig};
+use crate::context::ContextClient;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
 use crate::intake::Intake;
@@ -64,6 +65,8 @@ pub enum AppError {
     Store(#[from] OpenError),
     #[error("the model servers are not configured as they should be")]
     Model(#[from] VllmError),
+    #[error(transparent)]
+    Context(#[from] crate::context::StartError),
     #[error("the policy cannot be used")]
     Policy(#[from] PolicyError),
     #[error("the prompts cannot be used")]
@@ -96,7 +99,7 @@ impl AppError {
             Self::Listen { .. } | Self::Start(_) | Self::Councils(_) => 69,
             Self::Store(error) => error.exit_code(),
             Self::Model(_) | Self::Policy(_) | Self::Prompts(_) | Self::PromptFolder { .. } => 64,
-            Self::Configuration(_) => 64,
+            Self::Configuration(_) | Self::Context(_) => 64,
             Self::JournalLost { exit_code, .. } => *exit_code,
             Self::Fault(_) | Self::Server(_) => 70,
         }
@@ -128,12 +131,14 @@ pub async fn run(
     let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
+    let context = context(&config.context)?;
     let ports = Ports {
         model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
         // The store knows what waits; this orders it.
         queue: Arc::new(MemoryQueue::new(settings::queue_limits(&config), Arc::new(SystemClock))),
+        context: context.clone().map(|client| client as Arc<dyn ContextSource>),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),
     };
@@ -142,11 +147,8 @@ pub async fn run(
     councils::make_default(&system, &config).await?;
 
     let unreachable = health::watch_models(model.clone());
-    let models_standing: ModelServers = Arc::new({
-        let model = model.clone();
-        move || model.replica_states()
-    });
-    readiness.observe(health::components(system.clone(), journal.store(), (model, runners), unreachable));
+    let models_standing = replica_states(model.clone());
+    readiness.observe(health::components(system.clone(), journal.store(), (model, runners, context), unreachable));
     let standing = (readiness.clone(), models_standing);
     let intake = Intake::new(system.clone(), settings::intake(&config));
     let settings = settings::grpc(&config);
@@ -177,6 +179,16 @@ pub async fn run(
     say_goodbye(grpc, http).await;
     journal.close().await;
     outcome
+}
+
+fn replica_states(model: Arc<VllmModel>) -> ModelServers {
+    Arc::new(move || model.replica_states())
+}
+
+/// Nothing is connected yet.
+fn context(config: &ContextConfig) -> Result<Option<Arc<ContextClient>>, AppError> {
+    let client = config.service.clone().map(|service| ContextClient::new(service, config.settings));
+    Ok(client.transpose()?.map(Arc::new))
 }
 
 fn open(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -19,7 +19,7 @@ pub(super) struct Shown {
 }
 
 /// Sections that are checked but read by nothing yet.
-const UNREAD: [&str; 5] = ["nats", "queue", "executor", "context", "hub"];
+const UNREAD: [&str; 4] = ["nats", "queue", "executor", "hub"];
 
 pub(super) fn all(values: &BTreeMap<String, (Value, Origin)>) -> Vec<Shown> {
     let split = |key: &str| key.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));

@@ -4,6 +4,7 @@
 mod actors;
 mod artifacts;
 mod bad_input;
+mod context;
 mod harness;
 mod kills;
 mod life;

@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "proto/fleet/orchestrator/v1/orchestrator.proto",
     "proto/orchestrator/v1/orchestrator.proto",
+    "proto/fleet/context/v1/context.proto",
     "proto/moothall/v1/tasks.proto",
     "proto/moothall/v1/journal.proto",
     "proto/moothall/v1/councils.proto",

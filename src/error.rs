@@ -117,6 +117,9 @@ impl Kinded for SystemError {
             Self::Busy { .. } => Kind::Busy,
             Self::Unavailable(_) => Kind::Unavailable,
             Self::Failed { class, .. } => Kind::of_class(*class),
+            // Here it was the client who asked.
+            Self::Context(error) if error.class == Class::Invalid => Kind::Invalid,
+            Self::Context(error) => Kind::of_class(error.class),
             Self::Cancelled { .. } => Kind::Cancelled,
             Self::Internal { .. } => Kind::Internal,
         }

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checks;
 pub mod cli;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod error;
 pub mod folder;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::System;
 use crate::attached::{Attached, Hold};
+use crate::context::Background;
 use crate::council;
 use crate::deliberation::{self, Begun, Closing};
 use crate::dispatcher::{self, told};
@@ -106,19 +107,29 @@ impl System {
         self.admit_claimed(&begin).await
     }
 
-    /// Most ids are new: writing finds out, and saves those a question to the store.
+    /// Most ids are new: writing finds out, and saves those a question to the store. Only where a beginning asks for the
+    /// context of a story the store is asked first: what is known already must not wait for that.
     async fn admit_claimed(&self, begin: &Begin) -> Result<Attached, SystemError> {
         if let Some(attached) = self.at_work(begin)? {
             return Ok(attached);
         }
-        let refused = match self.begin(begin, None).await {
-            Ok(attached) => return Ok(attached),
-            Err(refused) => refused,
-        };
+        if Background::is_asked_for(&self.world, &begin.spec)
+            && let Some(attached) = self.again(begin).await?
+        {
+            return Ok(attached);
+        }
+        match self.begin(begin, None).await {
+            Ok(attached) => Ok(attached),
+            Err(refused) => self.again(begin).await?.ok_or_else(|| refused.into()),
+        }
+    }
+
+    /// A task that the store knows: its answer, or its next run.
+    async fn again(&self, begin: &Begin) -> Result<Option<Attached>, SystemError> {
         match self.known(begin).await? {
-            Known::Here(attached) => Ok(attached),
-            Known::WorthAnotherRun(row) => Ok(self.begin(begin, Some(row)).await?),
-            Known::Nothing => Err(refused.into()),
+            Known::Nothing => Ok(None),
+            Known::Here(attached) => Ok(Some(attached)),
+            Known::WorthAnotherRun(row) => Ok(Some(self.begin(begin, Some(row)).await?)),
         }
     }
 
@@ -150,7 +161,8 @@ impl System {
         self.world.check_tokens()?;
         let permit = self.world.gate.try_admit()?;
         let run = RunId { task: begin.task.clone(), run: earlier.as_ref().map_or(1, |row| row.run + 1) };
-        let plan = council::plan(&self.world, &council, run.clone(), begin.spec.clone());
+        let background = Background::of(&self.world, &begin.spec).await;
+        let plan = council::plan(&self.world, &council, (run.clone(), begin.spec.clone()), background);
         let plan = Arc::new(plan.map_err(SystemError::Unavailable)?);
         let now = self.world.ports.clock.now();
         let entry = match &earlier {

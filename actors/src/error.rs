@@ -8,7 +8,7 @@ use crate::domain::id::{AgentId, Role, TaskId};
 use crate::domain::problem::Problems;
 use crate::domain::queue::QueueState;
 use crate::ports::queue::QueueError;
-use crate::ports::{JournalError, TaskRow, TaskStatus};
+use crate::ports::{ContextError, JournalError, TaskRow, TaskStatus};
 
 /// What a caller of [`crate::System`] may be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,9 @@ pub enum SystemError {
     /// The run ended without a verdict.
     #[error("{message}")]
     Failed { class: Class, message: Arc<str> },
+    /// Nothing was learned of a story.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     #[error("cancelled: {reason}")]
     Cancelled { reason: Arc<str> },
     /// A bug; `id` is in the log beside the details.

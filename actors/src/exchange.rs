@@ -17,11 +17,6 @@ impl System {
         Ok(self.world.ports.journal.received(receipt).await?)
     }
 
-    /// Keeps the receipt of a message that changes nothing. Durable when it answers.
-    pub async fn take_in(&self, receipt: Receipt) -> Result<(), SystemError> {
-        note(&self.world, Some(receipt)).await
-    }
-
     /// Keeps a message that nobody can act on, once. Durable when it answers.
     pub async fn reject(&self, message: Rejected, receipt: Receipt) -> Result<(), SystemError> {
         let Some(key) = receipt.keys.first() else { return Ok(()) };

@@ -11,6 +11,7 @@ pub mod artifact;
 mod attached;
 mod budget;
 mod census;
+mod context;
 mod council;
 mod deliberation;
 mod dispatcher;

@@ -64,6 +64,7 @@ fn outcome(row: &TaskRow) -> Outcome {
         execution_id: "".into(),
         simulated: false,
         clamped: false,
+        context: None,
         prompts_hash: "".into(),
         policy_hash: "".into(),
         ended_at: row.ended_at.unwrap_or(row.accepted_at),

@@ -19,7 +19,7 @@ use crate::domain::id::{AgentId, Role, RunId, TaskId};
 use crate::domain::task::TaskKind;
 use crate::error::SystemError;
 use crate::gate::Gate;
-use crate::ports::Ports;
+use crate::ports::{DEFAULT_CONTEXT_TOKENS, Ports};
 use crate::running::Running;
 use crate::view::{ActorNode, Sample};
 use crate::{agent, architect, council, dispatcher, supervisor};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub tokens_per_day: Option<u64>,
     /// Globs of what no proposal may change.
     pub protected: Vec<Arc<str>>,
+    /// Most tokens of a story's context: it stands in every prompt.
+    pub context_tokens: u32,
     pub queue: QueueSettings,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
@@ -62,6 +64,7 @@ impl Default for Settings {
             orphan_grace: Duration::from_secs(30),
             tokens_per_day: None,
             protected: Vec::new(),
+            context_tokens: DEFAULT_CONTEXT_TOKENS,
             queue: QueueSettings::default(),
             ping_every: Duration::from_secs(5),
         }

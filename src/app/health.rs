@@ -1,4 +1,4 @@
-//! How the daemon's parts are: the journal, what the system finds amiss, model servers and runners.
+//! How the daemon's parts are: the journal, what the system finds amiss, model servers, runners and the context service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use moothall_actors::System;
 use tokio::sync::watch;
 
 use super::events;
+use crate::context::{ContextClient, ContextState};
 use crate::http::{Components, Health, probe};
 use crate::runner::RunnerModel;
 use crate::store::SqliteJournal;
@@ -48,7 +49,7 @@ pub(super) fn watch_models(model: Arc<VllmModel>) -> Unreachable {
 pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
-    (model, runners): (Arc<VllmModel>, Arc<RunnerModel>),
+    (model, runners, context): (Arc<VllmModel>, Arc<RunnerModel>, Option<Arc<ContextClient>>),
     (unreachable, events): (Unreachable, events::Watch),
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
@@ -65,7 +66,16 @@ pub(super) fn components(
         components.insert("model".to_owned(), health);
         components.extend(events.as_ref().map(|status| ("nats".to_owned(), events::health(status))));
         components.extend(of_runners(&runners).map(|health| ("runners".to_owned(), health)));
+        components.extend(context.iter().map(|context| ("context".to_owned(), of_context(context.state()))));
         components
+    }
+}
+
+/// As its last call found it; the next one that is answered heals it. Not used yet, it has not failed.
+fn of_context(state: Option<ContextState>) -> Health {
+    match state {
+        Some(ContextState::Degraded { why }) => Health::Degraded(why),
+        Some(ContextState::Healthy) | None => Health::Healthy,
     }
 }
 

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::ports::{JournalHealth, Ports};
+use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
 use moothall_actors::queue::MemoryQueue;
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
@@ -33,7 +33,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyError, TextChecks};
-use crate::config::Config;
+use crate::config::{Config, ContextConfig};
+use crate::context::ContextClient;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
 use crate::intake::Intake;
@@ -69,6 +70,8 @@ pub enum AppError {
     Store(#[from] OpenError),
     #[error("the model servers are not configured as they should be")]
     Model(#[from] VllmError),
+    #[error(transparent)]
+    Context(#[from] crate::context::StartError),
     #[error("the policy cannot be used")]
     Policy(#[from] PolicyError),
     #[error("the prompts cannot be used")]
@@ -101,7 +104,7 @@ impl AppError {
             Self::Listen { .. } | Self::Start(_) | Self::Councils(_) => 69,
             Self::Store(error) => error.exit_code(),
             Self::Model(_) | Self::Policy(_) | Self::Prompts(_) | Self::PromptFolder { .. } => 64,
-            Self::Configuration(_) => 64,
+            Self::Configuration(_) | Self::Context(_) => 64,
             Self::JournalLost { exit_code, .. } => *exit_code,
             Self::Fault(_) | Self::Server(_) => 70,
         }
@@ -133,21 +136,20 @@ pub async fn run(
     let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
     let model = Arc::new(VllmModel::new(config.model.clone())?);
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
-    let ports = ports(&config, journal.clone(), Models::new(model.clone(), runners.clone()))?;
+    let context = context(&config.context)?;
+    let models = Models::new(model.clone(), runners.clone());
+    let ports = ports(&config, journal.clone(), (models, context.clone()))?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
     events::keep_place(&config, &journal.store()).await?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
 
     let unreachable = health::watch_models(model.clone());
-    let models_standing: ModelServers = Arc::new({
-        let model = model.clone();
-        move || model.replica_states()
-    });
+    let models_standing = replica_states(model.clone());
     let intake = Intake::new(system.clone(), settings::intake(&config));
     let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone())).await?;
     let watched = (unreachable, events.watch());
-    readiness.observe(health::components(system.clone(), journal.store(), (model, runners), watched));
+    readiness.observe(health::components(system.clone(), journal.store(), (model, runners, context), watched));
     let standing = (readiness.clone(), models_standing);
     let settings = settings::grpc(&config);
     let serving =
@@ -180,16 +182,31 @@ pub async fn run(
     outcome
 }
 
-fn ports(config: &Config, journal: Arc<StoredJournal>, models: Models) -> Result<Ports, AppError> {
+fn ports(
+    config: &Config,
+    journal: Arc<StoredJournal>,
+    (models, context): (Models, Option<Arc<ContextClient>>),
+) -> Result<Ports, AppError> {
     Ok(Ports {
         model: Arc::new(models),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal,
         // The store knows what waits; this orders it.
         queue: Arc::new(MemoryQueue::new(settings::queue_limits(config), Arc::new(SystemClock))),
+        context: context.map(|client| client as Arc<dyn ContextSource>),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),
     })
+}
+
+fn replica_states(model: Arc<VllmModel>) -> ModelServers {
+    Arc::new(move || model.replica_states())
+}
+
+/// Nothing is connected yet.
+fn context(config: &ContextConfig) -> Result<Option<Arc<ContextClient>>, AppError> {
+    let client = config.service.clone().map(|service| ContextClient::new(service, config.settings));
+    Ok(client.transpose()?.map(Arc::new))
 }
 
 fn open(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -25,6 +25,7 @@ pub(super) fn system(config: &Config, store: &str) -> Settings {
         temperature: config.model.temperature,
         tokens_per_day: config.limits.tokens_per_day,
         protected: config.checks.protected.clone(),
+        context_tokens: config.context.token_budget,
         queue: QueueSettings { holder: store.into(), ..config.queue.dispatch.clone() },
         ..Settings::default()
     }

@@ -125,6 +125,7 @@ async fn look(config: &Config, server: &str, complete: bool, findings: &mut Vec<
     findings.extend(models(config, complete).await);
     findings.push(nats(&config.nats).await);
     findings.push(executor(config).await);
+    findings.push(context(config).await);
     findings.push(daemon(server).await);
 }
 
@@ -266,6 +267,16 @@ async fn executor(config: &Config) -> Finding {
         Ok(Ok(_)) => Finding::note("executor", format!("{address} answers"), "not used by this version"),
         Ok(Err(error)) => Finding::wrong("executor", format!("{address}: {error}"), "start it, or set AGENT_TYPE=VLLM"),
         Err(_) => Finding::wrong("executor", format!("{address} does not answer"), "start it, or set AGENT_TYPE=VLLM"),
+    }
+}
+
+async fn context(config: &Config) -> Finding {
+    let Some(service) = &config.context.service else { return Finding::ok("context", "not in use") };
+    let next = "start it, or correct CONTEXT_ADDRESS; tasks go on without it";
+    match timeout(PATIENCE, TcpStream::connect(service.place())).await {
+        Ok(Ok(_)) => Finding::ok("context", format!("{} answers", service.shown())),
+        Ok(Err(error)) => Finding::note("context", format!("{}: {error}", service.shown()), next),
+        Err(_) => Finding::note("context", format!("{} does not answer", service.shown()), next),
     }
 }
 

@@ -241,7 +241,9 @@ fn gaps(document: &VerdictDocument) -> impl Iterator<Item = String> {
     let missing = document.missing.iter();
     let missing =
         missing.map(|one| format!("missing: {} in {} ({}: {})", one.agent_id, one.wave, one.class, one.reason));
-    missing.chain(document.dissent.iter().map(|dissent| format!("against it: {dissent}")))
+    let without = document.context.iter().filter(|context| !context.missing.is_empty());
+    let without = without.map(|context| format!("without context: {}", context.missing));
+    missing.chain(without).chain(document.dissent.iter().map(|dissent| format!("against it: {dissent}")))
 }
 
 fn reviews(document: &VerdictDocument) -> impl Iterator<Item = String> {
@@ -268,6 +270,9 @@ fn cost(document: &VerdictDocument) -> String {
     }
     if !document.stop_reason.is_empty() {
         let _ = write!(text, ", ended by {}", document.stop_reason);
+    }
+    if let Some(context) = document.context.as_ref().filter(|context| context.missing.is_empty()) {
+        let _ = write!(text, ", {} tokens of context in version {}", context.tokens, brief(&context.version_hash));
     }
     text
 }

@@ -45,6 +45,9 @@ impl Verdict<'_> {
         for (name, why) in self.tags.iter().filter(|(name, _)| name.starts_with("missing.")) {
             output.line(&format!("missing: {} ({why})", name.trim_start_matches("missing.")))?;
         }
+        if let Some(why) = self.tags.get("context.missing") {
+            output.line(&format!("without context: {why}"))?;
+        }
         let Some(winner) = self.results.first() else { return Ok(()) };
         output.line("")?;
         output.heading(&format!("{} wins", author(winner)))?;
@@ -95,6 +98,11 @@ impl Verdict<'_> {
             if let Some(value) = self.tags.get(name) {
                 text.push_str(&format!(", {words} {value}"));
             }
+        }
+        if let Some(tokens) = self.tags.get("context.tokens") {
+            let version: String =
+                self.tags.get("context.version_hash").map_or("", String::as_str).chars().take(12).collect();
+            text.push_str(&format!(", {tokens} tokens of context in version {version}"));
         }
         if self.tags.contains_key("num_agents.clamped") {
             text.push_str(", more agents were asked for than there are");
@@ -188,5 +196,9 @@ mod tests {
         let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let verdict = Verdict { results: vec![], duration_ms: 3200, tags: &tags };
         assert_eq!(verdict.summary("T-1"), "task T-1: 9 calls, 12,345 + 678 tokens, 3.2 s, ended by rounds");
+        let told = [("context.tokens", "7"), ("context.version_hash", "0123456789abcdef")];
+        let tags = told.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let verdict = Verdict { tags: &tags, ..verdict };
+        assert!(verdict.summary("T-1").ends_with(", 7 tokens of context in version 0123456789ab"));
     }
 }

@@ -17,21 +17,24 @@ use tracing_subscriber::EnvFilter;
 use super::host::HostPattern;
 use super::model;
 use super::raw::{
-    RawAgents, RawChecks, RawConfig, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans, RawQueue,
-    RawRetention, RawRunners, RawServer, RawStore,
+    RawAgents, RawChecks, RawConfig, RawContext, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans,
+    RawQueue, RawRetention, RawRunners, RawServer, RawStore,
 };
 use super::rule::{DAY, Rules};
 use super::section::{
-    AgentType, AgentsConfig, ChecksConfig, Config, CouncilsConfig, DeliberationConfig, LimitsConfig, LogConfig,
-    LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig, ServerConfig,
-    StoreConfig, UnknownRole,
+    AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, LimitsConfig,
+    LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig,
+    ServerConfig, StoreConfig, UnknownRole,
 };
+use crate::context::{ContextAddress, ContextSettings};
 use crate::nats::Start;
 use crate::plan::PHASES;
 use crate::plan::limit::HARD_MAX_TASKS;
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
 
+/// More would hardly fit into the largest answer that is taken, 1 MiB.
+const MOST_CONTEXT_TOKENS: i64 = 100_000;
 /// A hundred years: longer is a slip.
 const MOST_DAYS: i64 = 36_500;
 
@@ -44,7 +47,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let queue = queue(&raw.queue, rules);
     let plans = plans(&raw.plans, rules);
     let executor = rules.address("executor.address", &raw.executor.address);
-    let context = optional(&raw.context.address, |text| rules.address("context.address", text));
+    let context = context(&raw.context, rules);
     let hub = optional(&raw.hub.url, |text| rules.web("hub.url", text));
     let profiles = model::profiles(&raw.model.profiles, rules);
     let agents = agents(&raw.agents, rules);
@@ -195,6 +198,18 @@ fn plans(raw: &RawPlans, rules: &mut Rules<'_>) -> Option<PlansConfig> {
         hold_until_phase: hold_until_phase?.map(Into::into),
         on_dependency_failure: on_failure?,
     })
+}
+
+fn context(raw: &RawContext, rules: &mut Rules<'_>) -> Option<ContextConfig> {
+    let service = match ContextAddress::parse(&raw.address) {
+        Ok(service) => Some(service),
+        Err(error) => rules.refuse("context.address", error.to_string()),
+    };
+    let token_budget = rules.whole("context.token_budget", raw.token_budget, 1..=MOST_CONTEXT_TOKENS);
+    let deadline = rules.time_within("context.timeout", raw.timeout, 0.01..=30.0);
+    let kept_for = rules.time_within("context.keep", raw.keep, 0.0..=DAY);
+    let settings = ContextSettings { deadline: deadline?, kept_for: kept_for?, ..ContextSettings::default() };
+    Some(ContextConfig { service: service?, token_budget: token_budget?, settings })
 }
 
 fn agents(raw: &RawAgents, rules: &mut Rules<'_>) -> Option<AgentsConfig> {

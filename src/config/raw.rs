@@ -24,7 +24,7 @@ sections! {
         queue: RawQueue,
         plans: RawPlans,
         executor: RawAddress,
-        context: RawAddress,
+        context: RawContext,
         hub: RawUrl,
         model: RawModel,
         agents: RawAgents,
@@ -64,6 +64,7 @@ sections! {
     RawPlans { max_tasks: i64, unknown_role: String, hold_until_phase: String, on_dependency_failure: String, }
     RawUrl { url: String, }
     RawAddress { address: String, }
+    RawContext { address: String, token_budget: i64, timeout: f64, keep: f64, }
     RawModel {
         urls: Vec<String>,
         balance: String,

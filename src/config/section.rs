@@ -14,6 +14,7 @@ use url::Url;
 
 use super::host::HostPattern;
 use super::secret::Secret;
+use crate::context::{ContextAddress, ContextSettings};
 use crate::runner::{RunnerAddress, RunnerKey};
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
@@ -29,7 +30,7 @@ pub struct Config {
     pub plans: PlansConfig,
     /// `host:port`.
     pub executor: Arc<str>,
-    pub context: Option<Arc<str>>,
+    pub context: ContextConfig,
     /// `None` = the built-in hub.
     pub hub: Option<Url>,
     /// The servers and how they are called, ready for the adapter.
@@ -45,6 +46,15 @@ pub struct Config {
     /// How long running work may go on after SIGTERM.
     pub drain: Duration,
     pub log: LogConfig,
+}
+
+/// What is known of stories, and how it is asked for.
+#[derive(Clone, Debug)]
+pub struct ContextConfig {
+    /// `None` = there is no context service.
+    pub service: Option<ContextAddress>,
+    pub token_budget: u32,
+    pub settings: ContextSettings,
 }
 
 /// Where to listen.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
+use moothall_actors::domain::context::Informed;
 use moothall_actors::domain::id::Role;
 use moothall_actors::domain::verdict::{MissingSeat, Outcome, Proposal, Ranked};
 use moothall_actors::progress::Partial;
@@ -168,6 +169,7 @@ fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     if let Some(architect) = &verdict.selection.architect {
         tags.insert("architect".to_owned(), architect.to_string());
     }
+    tags.extend(outcome.context.iter().flat_map(context));
     for ranked in &verdict.ranking {
         if !ranked.dropped.is_empty() {
             tags.insert(format!("dropped_revisions.{}", ranked.agent), ranked.dropped.len().to_string());
@@ -184,6 +186,17 @@ fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     }
     tags.extend(verdict.missing.iter().map(missing));
     tags
+}
+
+/// What the prompts were told of the task's story, or why they were not.
+fn context(informed: &Informed) -> Vec<(String, String)> {
+    let tags = match informed {
+        Informed::With { version_hash, tokens } => {
+            vec![("version_hash", version_hash.to_string()), ("tokens", tokens.to_string())]
+        }
+        Informed::Without { why } => vec![("missing", cut(why, MAX_REASON_BYTES))],
+    };
+    tags.into_iter().map(|(name, value)| (format!("context.{name}"), value)).collect()
 }
 
 /// `missing.<agent>.<wave>` = why.

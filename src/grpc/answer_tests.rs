@@ -95,6 +95,18 @@ fn what_is_out_of_the_ordinary_is_tagged() {
 }
 
 #[test]
+fn what_the_prompts_were_told_of_the_story_is_tagged() {
+    let tags = |context| Finished::of(&Outcome { context, ..outcome() }, &role()).metadata.tags;
+    let told = tags(Some(Informed::With { version_hash: "abc".into(), tokens: 7 }));
+    assert_eq!((told["context.version_hash"].as_str(), told["context.tokens"].as_str()), ("abc", "7"));
+    assert!(!told.contains_key("context.missing"));
+    let untold = tags(Some(Informed::Without { why: "no connection".into() }));
+    assert_eq!(untold["context.missing"], "no connection");
+    assert!(!untold.contains_key("context.tokens"));
+    assert!(tags(None).keys().all(|name| !name.starts_with("context")));
+}
+
+#[test]
 fn one_proposal_alone_has_no_confidence() {
     let whole = outcome();
     let verdict = Verdict { ranking: vec![ranked(2, 1, 0.875)], ..(*whole.verdict).clone() };

@@ -80,6 +80,7 @@ pub(super) fn outcome() -> Outcome {
         execution_id: "0123456789abcdef".into(),
         simulated: false,
         clamped: false,
+        context: None,
         prompts_hash: "p".into(),
         policy_hash: "c".into(),
         ended_at: Timestamp(5_000),

@@ -40,6 +40,9 @@ fn feed(bytes: &[u8]) {
     if let Ok(message) = fleet::RegisterAgentRequest::decode(bytes) {
         let _ = seat(message, &settings(), |_| false);
     }
+    if let Ok(message) = fleet::GetTaskContextRequest::decode(bytes) {
+        let _ = super::context::question(&message, &mut Problems::default());
+    }
     if let Ok(message) = fleet::GetMetricsRequest::decode(bytes) {
         let _ = metrics::Query::parse(&message);
     }

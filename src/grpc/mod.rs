@@ -4,6 +4,7 @@
 mod answer;
 mod class;
 pub(crate) mod codec;
+mod context;
 mod council;
 mod councils;
 mod deadline;

@@ -10,6 +10,7 @@ use moothall_actors::view::{SystemStatus, TaskState, TaskView};
 use tonic::{Request, Response, Status};
 
 use super::answer::{self, Finished};
+use super::context;
 use super::council;
 use super::deadline::Deadline;
 use super::door::{Door, named};
@@ -22,7 +23,7 @@ use super::proto::fleet::orchestrator::v1 as fleet;
 use super::proto::fleet::orchestrator::v1::DeliberationStatus as Wire;
 use super::proto::fleet::orchestrator::v1::orchestrator_service_server::OrchestratorService;
 use super::request;
-use crate::error::{Kind, Kinded, invalid, refuse, status};
+use crate::error::{Kind, Kinded, invalid, status};
 
 pub(super) struct Orchestrator(pub(super) Door);
 
@@ -156,9 +157,9 @@ impl OrchestratorService for Orchestrator {
 
     async fn get_task_context(
         &self,
-        _: Request<fleet::GetTaskContextRequest>,
+        request: Request<fleet::GetTaskContextRequest>,
     ) -> Answer<fleet::GetTaskContextResponse> {
-        Err(missing("GetTaskContext", "the client of the context service (CONTEXT_ADDRESS)"))
+        context::get(&self.0.system, request.get_ref()).await.map(Response::new)
     }
 
     async fn get_status(&self, request: Request<fleet::GetStatusRequest>) -> Answer<fleet::GetStatusResponse> {
@@ -170,10 +171,6 @@ impl OrchestratorService for Orchestrator {
         let system = &self.0.system;
         Ok(Response::new(query.answer(&system.metrics(query.window), &system.councils())))
     }
-}
-
-fn missing(call: &str, what: &str) -> Status {
-    refuse(Kind::Unimplemented, &format!("{call} needs {what}, which this version lacks"))
 }
 
 /// What `parse` found, or INVALID_ARGUMENT with every problem.

@@ -4,6 +4,12 @@
 #![expect(clippy::allow_attributes_without_reason, clippy::too_many_lines, reason = "generated code")]
 
 pub mod fleet {
+    /// The context service's, whose client the daemon is.
+    pub mod context {
+        pub mod v1 {
+            tonic::include_proto!("fleet.context.v1");
+        }
+    }
     pub mod orchestrator {
         pub mod v1 {
             tonic::include_proto!("fleet.orchestrator.v1");

@@ -84,7 +84,7 @@ pub async fn serve(
 }
 
 /// Generic clients of some languages still ask the older version. Named are the services that are served: the
-/// descriptors also hold `moothall.v1.AgentRunner`, which others serve.
+/// descriptors also hold `moothall.v1.AgentRunner` and `fleet.context.v1.ContextService`, which others serve.
 fn reflection() -> Result<Routes, ServeError> {
     let builder = |own: &str| {
         let builder = tonic_reflection::server::Builder::configure()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use moothall_actors::document::{Document, Review, Standing};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
+use moothall_actors::domain::context::Informed;
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::RunId;
 use moothall_actors::domain::task::TaskKind;
@@ -32,6 +33,7 @@ pub(crate) fn document(run: &RunId, events: &[Recorded]) -> Option<wire::Verdict
         policy_hash: plan.policy_hash.to_string(),
         execution_id: plan.execution_id.to_string(),
         clamped: plan.clamped,
+        context: plan.context.as_ref().map(context),
         started_at_ms: long(document.started_at.0),
         ..Default::default()
     };
@@ -53,6 +55,16 @@ pub(super) fn stands(standing: &Standing) -> (&'static str, String) {
         Standing::Completed(_) => ("completed", String::new()),
         Standing::Failed { class, message } => ("failed", format!("{}: {message}", super::class::word(*class))),
         Standing::Cancelled { reason } => ("cancelled", reason.to_string()),
+    }
+}
+
+fn context(informed: &Informed) -> wire::StoryContext {
+    match informed {
+        Informed::With { version_hash, tokens } => {
+            let (version_hash, tokens) = (version_hash.to_string(), int(*tokens));
+            wire::StoryContext { version_hash, tokens, ..Default::default() }
+        }
+        Informed::Without { why } => wire::StoryContext { missing: why.to_string(), ..Default::default() },
     }
 }
 

@@ -53,11 +53,6 @@ impl EventInbox {
         let cause = cause(&delivery.origin);
         let mut receipt = receipt(&delivery.key);
         receipt.keys.extend(own_name(&delivery.incoming));
-        if self.system.received(&receipt).await? {
-            // It may have come under another of its names: from now on under this one too.
-            self.system.take_in(receipt).await?;
-            return Ok(Handled::Done);
-        }
         match delivery.incoming {
             Incoming::PlanApproved(event) => self.plan_approved(event, cause, receipt).await?,
             Incoming::StoryTransitioned(event) => self.story_transitioned(event, cause, receipt).await?,
@@ -71,13 +66,21 @@ impl EventInbox {
             }
             Incoming::AgentCompleted(event) => return self.executed(completed(event)?, receipt).await,
             Incoming::AgentFailed(event) => return self.executed(failed(event)?, receipt).await,
-            // Nothing is kept of them.
-            Incoming::ContextUpdated(_) | Incoming::AgentProgress(_) => return Ok(Handled::NotOurs),
+            // What is kept of a story is no truth: nothing has to be durable.
+            Incoming::ContextUpdated(event) => {
+                self.system.context_changed(&event.story_id, event.version.as_deref());
+            }
+            // Nothing is kept of it.
+            Incoming::AgentProgress(_) => return Ok(Handled::NotOurs),
         }
         Ok(Handled::Done)
     }
 
     async fn plan_approved(&self, event: PlanApproved, cause: Cause, receipt: Receipt) -> Result<(), SystemError> {
+        // Reading it is the most of it; all else is known by the batch that would write it.
+        if self.system.received(&receipt).await? {
+            return Err(SystemError::Received);
+        }
         let source = payload(&event);
         let origin = self.intake.origin(&event.plan_id, &event.story_id, Vec::new());
         let read = approval(source.as_bytes(), &origin).map_err(SystemError::Invalid)?;

@@ -260,10 +260,10 @@ impl Described {
 }
 
 /// Opens connections as those to model servers are opened: no proxy, no redirect.
-struct Dialer(Connector);
+pub(crate) struct Dialer(pub(crate) Connector);
 
 /// Plain or TLS.
-type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(crate) type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 impl Service<Uri> for Dialer {
     type Response = Connection;

@@ -125,7 +125,7 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["context.address", "executor.address", "hub.url", "queue.url"]);
+    assert_eq!(loaded.unread(), ["executor.address", "hub.url", "queue.url"]);
 }
 
 #[test]
@@ -214,6 +214,35 @@ fn the_balance_of_replicas_is_one_of_two_words() {
     assert_eq!(balance(&flags(&["model.balance=least_outstanding"])), Balance::LeastOutstanding);
     let text = refuse(&flags(&["model.balance=random"])).to_string();
     assert!(text.contains("model.balance") && text.contains("must be one of prefix, least_outstanding"), "{text}");
+}
+
+#[test]
+fn the_context_service_has_an_address_and_limits() {
+    let context = |texts: &[&str]| load(&flags(texts)).config.context;
+    let usual = context(&[]);
+    assert_eq!((usual.service, usual.token_budget), (None, 200));
+    assert_eq!((usual.settings.deadline, usual.settings.kept_for), (Duration::from_secs(2), Duration::from_secs(600)));
+    let shown = |address: &str| context(&[&format!("context.address={address}")]).service.unwrap().shown().to_string();
+    assert_eq!(shown("Context:50054"), "http://context:50054");
+    assert_eq!(shown("https://context.example.com:443"), "https://context.example.com:443");
+    let own = context(&["context.token_budget=1", "context.timeout=30", "context.keep=0"]);
+    assert_eq!(
+        (own.token_budget, own.settings.deadline, own.settings.kept_for.as_secs()),
+        (1, Duration::from_secs(30), 0)
+    );
+    for wrong in [
+        "address=context",
+        "address=grpc://a:1",
+        "token_budget=0",
+        "token_budget=100001",
+        "timeout=0",
+        "timeout=31",
+        "keep=-1",
+    ] {
+        let (name, _) = wrong.split_once('=').unwrap();
+        let text = refuse(&flags(&[&format!("context.{wrong}")])).to_string();
+        assert!(text.contains(&format!("context.{name}")), "{text}");
+    }
 }
 
 #[test]

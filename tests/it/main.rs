@@ -5,6 +5,7 @@ mod bench;
 mod checks;
 mod cli;
 mod config;
+mod context;
 mod daemon;
 mod licences;
 mod nats;

@@ -139,7 +139,10 @@ def errors(client):
     refused(grpc.StatusCode.NOT_FOUND, client.Deliberate, request(role="NOBODY"))
     refused(grpc.StatusCode.INVALID_ARGUMENT, client.GetMetrics, {"metric_type": "speed"})
     refused(grpc.StatusCode.INVALID_ARGUMENT, client.GetMetrics, {"time_range_ms": -1})
-    assert "GetTaskContext" in refused(grpc.StatusCode.UNIMPLEMENTED, client.GetTaskContext, {}).details()
+    unsaid = refused(grpc.StatusCode.INVALID_ARGUMENT, client.GetTaskContext, {}).details()
+    assert "story_id" in unsaid and "DESIGN, BUILD, TEST, DOCS" in unsaid, unsaid
+    said = {"story_id": "S-1", "role": ROLE, "phase": "BUILD"}
+    assert "context.address" in refused(grpc.StatusCode.FAILED_PRECONDITION, client.GetTaskContext, said).details()
     assert not client.ProcessPlanningEvent({"event_type": "planning.story.created"}).processed
     assert "plan_id" in refused(grpc.StatusCode.INVALID_ARGUMENT, client.DeriveSubtasks, {}).details()
     derived = client.DeriveSubtasks({"plan_id": "P-1", "case_id": "S-1", "roles": ["DEV", "QA"]})

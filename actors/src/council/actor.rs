@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::message::{Change, Message, Reply};
 use super::state::{self, MOST_WAITING};
 use crate::census::Presence;
+use crate::context::Background;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::council::Council;
 use crate::domain::event::{Event, NewEvent};
@@ -115,7 +116,8 @@ impl Live {
 
     fn start(&mut self, running: Arc<Running>) {
         let Some((council, _)) = &self.council else { return self.early.push(running) };
-        let plan = super::plan(&self.arguments.world, council, running.run.clone(), running.spec.clone());
+        let (task, background) = ((running.run.clone(), running.spec.clone()), Background::unasked(&running.spec));
+        let plan = super::plan(&self.arguments.world, council, task, background);
         let plan = plan.map(Arc::new).map_err(|message| Failure::new(Class::Transient, message));
         self.tell_deliberations(DeliberationsMessage::Start { running, plan, begun: None });
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::state;
 use crate::artifact::Wanted;
+use crate::context::Background;
 use crate::domain::council::{Council, Seat};
 use crate::domain::event::Plan;
 use crate::domain::id::{Role, RunId};
@@ -14,17 +15,21 @@ use crate::ports::AnswerForm;
 use crate::world::World;
 
 /// Everything that the run's prompts and a resume will need; or why it cannot begin.
-pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskSpec>) -> Result<Plan, Arc<str>> {
+pub(crate) fn plan(
+    world: &World,
+    council: &Council,
+    (run, spec): (RunId, Arc<TaskSpec>),
+    background: Background,
+) -> Result<Plan, Arc<str>> {
     let settings = &world.settings;
     let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
     let seating =
         state::seating(council, &spec, settings.temperature, ready).ok_or_else(|| state::nobody_ready(council))?;
     let salt = world.ports.ids.random();
-    let prefix = world
-        .prompts
-        .shared(&spec, council.defaults.persona.as_deref(), salt)
-        .map_err(|error| Arc::from(error.to_string()))?;
     let architect = architect(world, &spec, salt);
+    let background = background.without_names(seating.seats.iter().chain(&architect));
+    let (persona, context) = (council.defaults.persona.as_deref(), background.context());
+    let shared = world.prompts.shared(&spec, (persona, context.as_ref()), salt).map_err(|error| Arc::from(error.to_string()))?;
     let of_council = council.defaults.deadline_seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
     let deadline = spec.timeout.or(of_council).unwrap_or(settings.deadline);
     Ok(Plan {
@@ -37,7 +42,8 @@ pub(crate) fn plan(world: &World, council: &Council, run: RunId, spec: Arc<TaskS
         architect,
         rounds: seating.rounds,
         clamped: seating.clamped,
-        prefix,
+        prefix: shared.text,
+        context: background.informed(shared.is_informed),
         prompts_hash: world.prompts.hash().clone(),
         policy_hash: world.ports.checks.policy_hash(),
         structured: world.ports.model.structured(AnswerForm::Critique),

@@ -364,6 +364,7 @@ impl Record {
             execution_id: self.plan.execution_id.clone(),
             simulated: self.simulated,
             clamped: self.plan.clamped,
+            context: self.plan.context.clone(),
             prompts_hash: self.plan.prompts_hash.clone(),
             policy_hash: self.plan.policy_hash.clone(),
             ended_at: self.last_at,

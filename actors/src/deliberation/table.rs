@@ -40,6 +40,7 @@ pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
         budget_tokens: None,
         clamped: false,
         prefix: "brief".into(),
+        context: None,
         prompts_hash: "prompts".into(),
         policy_hash: "policy".into(),
         structured: true,

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::settle;
 use super::state::Rooms;
 use super::stream::{Told, told};
+use crate::context::Background;
 use crate::council;
 use crate::domain::event::Event;
 use crate::domain::id::{Role, RunId};
@@ -25,20 +26,23 @@ pub(crate) struct Begun {
     pub(crate) lease: Lease,
 }
 
-/// Claims and begins. What cannot begin now goes back to the queue as it was.
+/// Claims and begins. What cannot begin now goes back to the queue as it was. The roles begin beside each other: a context
+/// service that is slow costs the round its deadline once.
 pub(super) async fn round(world: &Arc<World>, rooms: Rooms) -> Vec<Begun> {
-    let mut begun = Vec::new();
+    let mut beginning = Vec::new();
+    // Those that are claimed have no permits yet: they are counted against what was free before.
+    let free = world.gate.free_for_queue(world.settings.queue.share_percent);
     for (role, room) in rooms {
-        let room = room.min(world.gate.free_for_queue(world.settings.queue.share_percent));
+        let room = room.min(free.saturating_sub(beginning.len()));
         if room == 0 {
             continue;
         }
         match world.ports.queue.claim(&claim(world, &role, room)).await {
-            Ok(claimed) => begun.extend(begin_all(world, claimed).await),
+            Ok(claimed) => beginning.extend(begin_all(world, claimed)),
             Err(error) => tracing::warn!(%role, %error, "no task can be claimed now"),
         }
     }
-    begun
+    all_begun(world, beginning).await
 }
 
 fn claim(world: &World, role: &Role, most: usize) -> Claim {
@@ -46,11 +50,16 @@ fn claim(world: &World, role: &Role, most: usize) -> Claim {
     Claim { role: role.clone(), most, most_per_story: settings.per_story, holder: settings.holder.clone() }
 }
 
+/// A claimed task on its way to its beginning.
+type Beginning = (Lease, JoinHandle<Option<Begun>>);
+
 /// Each of them waits for the disk; all together wait about as long as one. What is on its way there goes on when the
 /// dispatcher dies.
-async fn begin_all(world: &Arc<World>, claimed: Vec<Claimed>) -> Vec<Begun> {
-    let beginning: Vec<_> =
-        claimed.into_iter().map(|claimed| (claimed.lease.clone(), begin_apart(world, claimed))).collect();
+fn begin_all(world: &Arc<World>, claimed: Vec<Claimed>) -> impl Iterator<Item = Beginning> {
+    claimed.into_iter().map(|claimed| (claimed.lease.clone(), begin_apart(world, claimed)))
+}
+
+async fn all_begun(world: &World, beginning: Vec<Beginning>) -> Vec<Begun> {
     let mut begun = Vec::with_capacity(beginning.len());
     for (lease, beginning) in beginning {
         match beginning.await {
@@ -116,7 +125,9 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
     };
     let permit = world.gate.try_admit()?;
     let run = RunId { task: lease.task.clone(), run: lease.run };
-    let plan = council::plan(world, &council, run.clone(), spec.clone()).map_err(SystemError::Unavailable)?;
+    let background = Background::of(world, &spec).await;
+    let plan =
+        council::plan(world, &council, (run.clone(), spec.clone()), background).map_err(SystemError::Unavailable)?;
     let (plan, now) = (Arc::new(plan), world.ports.clock.now());
     // Its story moved just when it came: the queue knew, the journal hears of it here.
     let let_go = entry.filter(|entry| entry.hold.is_some());

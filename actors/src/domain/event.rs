@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Class, Failure, millis};
+use super::context::Informed;
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
 use super::message::{Cause, Rejected};
@@ -35,6 +36,9 @@ pub struct Plan {
     pub clamped: bool,
     /// The part of every prompt that all agents share, byte for byte.
     pub prefix: Arc<str>,
+    /// Whether the prefix says what is known of the task's story; `None` = it has none, or nobody asked at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Informed>,
     pub prompts_hash: Arc<str>,
     pub policy_hash: Arc<str>,
     /// What the proposals are to be.

@@ -3,6 +3,7 @@
 pub mod answer;
 mod changes;
 pub mod check;
+pub mod context;
 pub mod council;
 pub mod event;
 pub mod id;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Class, Usage, millis};
 use super::check::CheckReport;
+use super::context::Informed;
 use super::id::{AgentId, Timestamp, Wave};
 
 /// Why the deliberation stopped when it did.
@@ -219,6 +220,8 @@ pub struct Outcome {
     pub simulated: bool,
     /// `num_agents` asked for more than the council has.
     pub clamped: bool,
+    /// Whether the prompts said what is known of the task's story; `None` = it has none.
+    pub context: Option<Informed>,
     /// Prompts and policy in force, by their hashes.
     pub prompts_hash: Arc<str>,
     pub policy_hash: Arc<str>,

@@ -2,6 +2,7 @@
 
 mod checks;
 mod clock;
+mod context;
 mod journal;
 mod model;
 pub mod queue;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
+pub use context::{Blocks, Context, ContextError, ContextQuery, ContextSource, DEFAULT_CONTEXT_TOKENS, StoryPhase};
 pub use journal::{
     Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery,
     TaskRow, TaskStatus, failed_because_of, skipped_because_of, whole_stream,
@@ -24,6 +26,8 @@ pub struct Ports {
     pub checks: Arc<dyn Checks>,
     pub journal: Arc<dyn Journal>,
     pub queue: Arc<dyn queue::TaskQueue>,
+    /// `None` = tasks go on without the contexts of their stories, and say so.
+    pub context: Option<Arc<dyn ContextSource>>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
 }

@@ -1,5 +1,6 @@
 //! Fakes for every port, for tests and benchmarks: simulated, in memory, seeded. Never part of a release.
 
+mod context;
 pub mod invariants;
 mod journal;
 mod model;
@@ -7,6 +8,7 @@ mod ports;
 mod random;
 mod scenario;
 
+pub use context::FakeContexts;
 pub use journal::{JournalFaults, MemoryJournal, PowerCut};
 pub use model::{FakeModel, Reaction, candidates};
 pub use ports::{FakeChecks, FakeClock, FakeIds};

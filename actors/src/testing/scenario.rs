@@ -13,7 +13,7 @@ use crate::domain::council::{Defaults, Endpoint, Sampling};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::task::{TaskDraft, TaskSpec};
 use crate::error::SystemError;
-use crate::ports::{Checks, Clock, ModelCall, Ports};
+use crate::ports::{Checks, Clock, ContextSource, ModelCall, Ports};
 use crate::queue::{Limits, MemoryQueue};
 use crate::view::Drained;
 use crate::{CouncilDraft, Settings, System};
@@ -58,6 +58,7 @@ pub struct Scenario {
     model: FakeModel,
     checks: Arc<dyn Checks>,
     clock: Option<Arc<dyn Clock>>,
+    context: Option<Arc<dyn ContextSource>>,
     journal: MemoryJournal,
     seed: u64,
     defaults: Defaults,
@@ -78,6 +79,7 @@ impl Scenario {
             model: FakeModel::instant(),
             checks: Arc::new(FakeChecks),
             clock: None,
+            context: None,
             journal: MemoryJournal::new(),
             seed: 1,
             defaults: Defaults::default(),
@@ -118,6 +120,12 @@ impl Scenario {
         Self { clock: Some(clock), ..self }
     }
 
+    /// Where the contexts of stories come from; nowhere unless told otherwise.
+    #[must_use]
+    pub fn context(self, source: Arc<dyn ContextSource>) -> Self {
+        Self { context: Some(source), ..self }
+    }
+
     #[must_use]
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -153,6 +161,7 @@ impl Scenario {
             checks: self.checks,
             journal: Arc::new(journal.clone()),
             queue: Arc::new(MemoryQueue::new(Limits::default(), clock.clone())),
+            context: self.context,
             clock,
             ids,
         };

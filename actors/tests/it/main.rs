@@ -5,6 +5,7 @@
 mod artifacts;
 mod boundary;
 mod clients;
+mod context;
 mod drain;
 mod failures;
 mod happy_path;

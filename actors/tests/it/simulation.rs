@@ -17,10 +17,10 @@ use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::domain::task::{TaskDraft, TaskSpec};
 use moothall_actors::ports::queue::Filter;
-use moothall_actors::ports::{Checks, ModelCall, Subject};
+use moothall_actors::ports::{Checks, ContextError, ModelCall, Subject};
 use moothall_actors::testing::invariants::Ledger;
 use moothall_actors::testing::{
-    FakeChecks, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
+    FakeChecks, FakeContexts, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
 };
 use moothall_actors::{Attached, CouncilDraft, Hold, NewPlan, NewTask, StoryMove, System};
 use tokio::task::JoinSet;
@@ -82,6 +82,19 @@ impl Checks for SimulatedChecks {
     }
 }
 
+/// Stories of which something is known, late, or not at all; asking breaks down now and then.
+fn contexts(seed: u64) -> Arc<FakeContexts> {
+    let random = Random::new(seed ^ 0x6378);
+    FakeContexts::new(move |query| {
+        let outcome = match random.below(100) {
+            0 => panic!("the source breaks, as it was told to"),
+            1..60 => Ok(FakeContexts::context(&format!("known of {}", query.story_id))),
+            _ => Err(ContextError { class: Class::Transient, message: "no connection".into() }),
+        };
+        (random.millis(2_000), outcome)
+    })
+}
+
 struct Life {
     stage: Stage,
     random: Random,
@@ -105,6 +118,7 @@ impl Life {
             settings.calls_per_agent = 3;
         });
         let checks = Arc::new(SimulatedChecks(Random::new(seed ^ 0x6368)));
+        let scenario = scenario.context(contexts(seed));
         let stage = scenario.checks(checks).council("DEV", 3).council("QA", 2).council("ARCHITECT", 1).start().await;
         let (ledger, clients, known, waiting) = Default::default();
         Self { stage, random: Random::new(seed ^ 0x6c69), ledger, seen: 0, clients, known, waiting }

@@ -3,16 +3,6 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_missing_says_so() {
-    let house = House::usual().await;
-    let mut client = house.orchestrator().await;
-    let status = client.get_task_context(fleet::GetTaskContextRequest::default()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("this version lacks"), "{status}");
-    house.close().await;
-}
-
-#[tokio::test]
 async fn every_problem_of_a_request_is_in_the_details() {
     let house = House::usual().await;
     let bad = fleet::DeliberateRequest { task_id: " x".into(), rounds: 99, num_agents: -1, ..Default::default() };

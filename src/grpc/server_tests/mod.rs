@@ -37,6 +37,7 @@ use crate::config::{PlansConfig, UnknownRole};
 use crate::http::{Components, Stage};
 use crate::intake::{Intake, IntakeSettings};
 
+mod context;
 mod councils;
 mod house;
 mod past;

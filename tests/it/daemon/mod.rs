@@ -4,6 +4,7 @@
 mod actors;
 mod artifacts;
 mod bad_input;
+mod context;
 mod events;
 mod harness;
 mod kills;

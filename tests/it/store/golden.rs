@@ -13,6 +13,7 @@ use moothall::store::SqliteJournal;
 use moothall_actors::artifact::{Code, Draft, Excerpt, Failure as ArtifactFailure, Rejected, Wanted};
 use moothall_actors::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
+use moothall_actors::domain::context::Informed;
 use moothall_actors::domain::council::{Capabilities, Council, Defaults, Endpoint, Sampling, Seat};
 use moothall_actors::domain::event::{Event, Executed, Execution, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
@@ -94,6 +95,7 @@ fn plan() -> Event {
         budget_tokens: None,
         clamped: true,
         prefix: "the shared part".into(),
+        context: None,
         prompts_hash: "p-1".into(),
         policy_hash: "c-1".into(),
         structured: true,
@@ -284,7 +286,17 @@ fn values() -> Vec<Event> {
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
     let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
-    first.chain(queued()).collect()
+    first.chain(queued()).chain(informed()).collect()
+}
+
+/// Runs whose prompts were told what is known of their story, or were not.
+fn informed() -> [Event; 2] {
+    let Event::DeliberationStarted(plan) = plan() else { unreachable!() };
+    let told = |context| Event::DeliberationStarted(Arc::new(Plan { context: Some(context), ..(*plan).clone() }));
+    [
+        told(Informed::With { version_hash: "ba7816bf".into(), tokens: 200 }),
+        told(Informed::Without { why: "context service http://context:50054: no connection".into() }),
+    ]
 }
 
 fn queued() -> Vec<Event> {

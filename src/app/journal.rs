@@ -141,6 +141,13 @@ impl JournalAdmin for StoredJournal {
         Ok(EventPage { events, next_after, end })
     }
 
+    async fn news(&self, after_seq: u64) {
+        // A store that is lost has no more.
+        if self.store.watch_head().wait_for(|head| *head > after_seq).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     async fn verify(&self) -> Result<Verification, JournalError> {
         let report = self.store.verify().await?;
         Ok(Verification { events: report.events, problems: report.first_problems })

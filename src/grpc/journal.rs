@@ -10,6 +10,7 @@ use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{RunId, StreamId, TaskId, Timestamp};
 use moothall_actors::ports::{Journal, JournalError, whole_stream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::deadline::Deadline;
@@ -27,8 +28,10 @@ use crate::http::Stage;
 
 /// Events read at once: one page is all that a reader holds.
 pub(super) const PAGE: usize = 64;
-/// How soon a following reader sees what was written.
+/// How soon a following reader sees what was written to a journal that does not tell of it.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
+/// The least between two looks of one that is told: a busy journal has news a thousand times a second.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PROBLEMS: usize = 100;
 const MAX_FILE_NAME_BYTES: usize = 128;
 
@@ -108,6 +111,12 @@ pub trait JournalAdmin: Journal {
         let end = read.len() < query.limit;
         let next_after = read.last().map_or(query.after_seq, |event| event.seq);
         Ok(EventPage { events: read.into_iter().filter(|event| query.takes(event)).collect(), next_after, end })
+    }
+
+    /// Returns when there is something behind this place, or when it is time to look.
+    async fn news(&self, after_seq: u64) {
+        let _ = after_seq;
+        tokio::time::sleep(FOLLOW_PAUSE).await;
     }
 
     /// Reads everything back.
@@ -273,12 +282,22 @@ pub(super) struct Cursor {
     stage: watch::Receiver<Stage>,
     page: std::vec::IntoIter<Recorded>,
     end: bool,
+    read_at: Instant,
 }
 
 impl Cursor {
     pub(super) fn new(door: &Door, journal: &Arc<dyn JournalAdmin>, query: EventQuery, follow: bool) -> Self {
         let (journal, stage) = (journal.clone(), door.readiness.subscribe());
-        Self { journal, query, left: u64::MAX, follow, stage, page: Vec::new().into_iter(), end: false }
+        Self {
+            journal,
+            query,
+            left: u64::MAX,
+            follow,
+            stage,
+            page: Vec::new().into_iter(),
+            end: false,
+            read_at: Instant::now(),
+        }
     }
 
     /// The first page is read before it answers, so that a pruned place is the call's error.
@@ -314,6 +333,7 @@ impl Cursor {
     }
 
     async fn turn(&mut self) -> Result<(), JournalError> {
+        self.read_at = Instant::now();
         let page = self.journal.select(&self.query).await?;
         self.query.after_seq = page.next_after;
         self.page = page.events.into_iter();
@@ -323,10 +343,16 @@ impl Cursor {
 
     /// A daemon that drains waits for its streams: one without an end must end itself.
     async fn pause(&mut self) -> Result<(), Status> {
-        let draining = self.stage.wait_for(|&stage| stage == Stage::Draining);
-        match tokio::time::timeout(FOLLOW_PAUSE, draining).await {
-            Err(_) => Ok(()),
-            Ok(_) => Err(Status::unavailable("the daemon is stopping")),
+        let news = async {
+            tokio::time::sleep_until(self.read_at + LEAST_PAUSE).await;
+            self.journal.news(self.query.after_seq).await;
+        };
+        tokio::select! {
+            biased;
+            _ = self.stage.wait_for(|&stage| stage == Stage::Draining) => {
+                Err(Status::unavailable("the daemon is stopping"))
+            }
+            () = news => Ok(()),
         }
     }
 }

@@ -18,6 +18,7 @@ fn cursor(journal: &MemoryJournal, request: &wire::ReadRequest, readiness: &Read
         stage: readiness.subscribe(),
         page: Vec::new().into_iter(),
         end: false,
+        read_at: Instant::now(),
     }
 }
 

@@ -29,7 +29,8 @@ pub(crate) fn plan(
     let architect = architect(world, &spec, salt);
     let background = background.without_names(seating.seats.iter().chain(&architect));
     let (persona, context) = (council.defaults.persona.as_deref(), background.context());
-    let shared = world.prompts.shared(&spec, (persona, context.as_ref()), salt).map_err(|error| Arc::from(error.to_string()))?;
+    let shared =
+        world.prompts.shared(&spec, (persona, context.as_ref()), salt).map_err(|error| Arc::from(error.to_string()))?;
     let of_council = council.defaults.deadline_seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
     let deadline = spec.timeout.or(of_council).unwrap_or(settings.deadline);
     Ok(Plan {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::enqueue::{Enqueued, NewTask, OnOther, prepare, tell_queue, write};
+use super::enqueue::{Enqueued, NewTask, OnOther, claims, prepare, tell_queue, write};
 use super::stream::{MOST_TRIES, told};
 use crate::System;
 use crate::domain::event::{Event, NewEvent};
@@ -14,7 +14,7 @@ use crate::domain::receipt::Receipt;
 use crate::error::SystemError;
 use crate::exchange::note;
 use crate::ports::{Append, JournalError, whole_stream};
-use crate::world::{Claim, World};
+use crate::world::World;
 
 /// A plan whose tasks are to be queued.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
             note(world, plan.receipt).await?;
             return Ok(Approved { approval: unchanged(&approval), new: false });
         }
-        let _claims = claims(world, &plan).await;
+        let _claims = claims(world, &plan.tasks).await;
         let prepared = prepare(world, plan.tasks.clone(), OnOther::Amend).await?;
         let approval = Arc::new(approval(&plan, &prepared.all));
         let event = Event::PlanApproved(approval.clone());
@@ -110,16 +110,6 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
         }
     }
     Err(SystemError::Unavailable(format!("plan {} is just approved elsewhere; try again", plan.plan).into()))
-}
-
-/// What is written first is told first. All in one order, so that two plans do not wait for each other.
-async fn claims<'w>(world: &'w World, plan: &NewPlan) -> Vec<Claim<'w>> {
-    let tasks: BTreeSet<&TaskId> = plan.tasks.iter().map(|new| &new.task).collect();
-    let mut claims = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        claims.push(world.registry.claimed(task).await);
-    }
-    claims
 }
 
 fn unchanged(approval: &Approval) -> Arc<Approval> {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::settle;
 use super::state::Rooms;
 use super::stream::{Told, told};
+use super::{execution, settle};
 use crate::context::Background;
 use crate::council;
 use crate::domain::event::Event;
 use crate::domain::id::{Role, RunId};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
-use crate::ports::queue::{Claim, Claimed, Lease, Report};
+use crate::ports::queue::{Claim, Claimed, Lease, Report, Request};
 use crate::ports::{TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::world::World;
@@ -98,9 +98,23 @@ async fn set_right(world: &World, lease: Lease) -> Option<Begun> {
         Ok(Some(row)) if row.run == lease.run && row.status != TaskStatus::Open => {
             settle::see_to(world, &lease, &row).await;
         }
+        Ok(Some(row)) if row.run == lease.run && execution::is_dispatched(&row) => {
+            execution::hand_over(world, &lease).await;
+        }
+        Ok(Some(row)) if row.run == lease.run && row.queue == Some(QueueState::Parked) => {
+            give_back(world, &lease).await;
+            park(world, &lease).await;
+        }
         _ => give_back(world, &lease).await,
     }
     None
+}
+
+/// It was parked just when it was claimed: the queue could not hear of it then.
+async fn park(world: &World, lease: &Lease) {
+    if let Err(error) = world.ports.queue.request(&lease.task, Request::Park).await {
+        tracing::warn!(task = %lease.task, %error, "the queue does not know that a task is parked");
+    }
 }
 
 async fn give_back(world: &World, lease: &Lease) {

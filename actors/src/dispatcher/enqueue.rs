@@ -17,7 +17,7 @@ use crate::error::SystemError;
 use crate::ports::queue::QueueError;
 use crate::ports::{Append, Batch, JournalError, TaskRow, TaskStatus};
 use crate::queue::in_a_circle;
-use crate::world::World;
+use crate::world::{Claim, World};
 
 /// A task that is to wait for its turn.
 #[derive(Clone, Debug)]
@@ -67,8 +67,19 @@ impl System {
     }
 }
 
+/// What is written first is told first. All in one order, so that two calls do not wait for each other.
+pub(super) async fn claims<'w>(world: &'w World, tasks: &[NewTask]) -> Vec<Claim<'w>> {
+    let tasks: BTreeSet<&TaskId> = tasks.iter().map(|new| &new.task).collect();
+    let mut claims = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        claims.push(world.registry.claimed(task).await);
+    }
+    claims
+}
+
 async fn enqueue(world: &Arc<World>, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, SystemError> {
     world.check_open()?;
+    let _claims = claims(world, &tasks).await;
     for _ in 0..MOST_TRIES {
         let prepared = prepare(world, tasks.clone(), OnOther::Refuse).await?;
         if prepared.new.is_empty() {

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Message;
 use super::settle::record;
 use super::stream::{MOST_TRIES, append};
 use crate::System;
@@ -18,7 +19,7 @@ use crate::domain::id::{AgentId, StreamId, TaskId, Timestamp};
 use crate::domain::queue::QueueState;
 use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::error::SystemError;
-use crate::ports::queue::Report;
+use crate::ports::queue::{Lease, Report};
 use crate::ports::{Batch, JournalError, TaskRow, TaskStatus, commit_patiently, whole_stream};
 use crate::world::World;
 
@@ -114,9 +115,13 @@ impl Dispatched {
     }
 }
 
+/// Its winner is being carried out; nobody here works on it.
+pub(super) fn is_dispatched(row: &TaskRow) -> bool {
+    row.status == TaskStatus::Open && row.queue == Some(QueueState::Dispatched)
+}
+
 async fn find(world: &World, task: &TaskId) -> Result<Option<Dispatched>, JournalError> {
-    let dispatched = |row: &TaskRow| row.status == TaskStatus::Open && row.queue == Some(QueueState::Dispatched);
-    let Some(row) = world.ports.journal.task(task).await?.filter(dispatched) else { return Ok(None) };
+    let Some(row) = world.ports.journal.task(task).await?.filter(is_dispatched) else { return Ok(None) };
     let events = whole_stream(&*world.ports.journal, &StreamId::task(task)).await?;
     Ok(Dispatched::fold(row, events))
 }
@@ -204,6 +209,15 @@ pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Option<Timest
         }
     }
     Ok(Some(world.ports.clock.now()))
+}
+
+/// The queue took a task for one that waits: its run has ended while nobody watched it.
+pub(super) async fn hand_over(world: &World, lease: &Lease) {
+    if let Err(error) = world.ports.queue.report(lease, Report::Dispatched).await {
+        tracing::warn!(task = %lease.task, %error, "the queue does not know that a winner is carried out");
+    }
+    let looking = Message::Executing { task: lease.task.clone(), due: Timestamp(0) };
+    world.registry.tell_dispatcher(looking);
 }
 
 /// A start: the queue hears that the task is in the hands of others.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::execution::is_dispatched;
 use super::settle;
 use super::stream::{MOST_TRIES, came_to, find, told, waits, write};
 use crate::System;
@@ -117,11 +118,6 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
         }
         (Wish::Retry, ..) => Err(wrong_state(row)),
     }
-}
-
-/// Its winner is being carried out; nobody here works on it.
-fn is_dispatched(row: &TaskRow) -> bool {
-    row.status == TaskStatus::Open && row.queue == Some(QueueState::Dispatched)
 }
 
 /// The queue hears of it, and what follows for other tasks is written.

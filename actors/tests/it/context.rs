@@ -16,7 +16,7 @@ use moothall_actors::testing::{FakeContexts, Reaction, Scenario, Stage, draft, s
 use moothall_actors::{Hold, NewTask};
 use tokio::time::Instant;
 
-use crate::story::{count, fails, finals, ms, pass, role, secs, submit_as, task, usual};
+use crate::story::{count, fails, finals, moves, ms, pass, role, secs, submit_as, task, usual};
 
 const KNOWN: &str = "Durations are written as 1h30m.";
 
@@ -129,9 +129,9 @@ async fn the_phase_is_the_tasks_else_the_storys_else_build() {
     assert_eq!(phase("nothing is known", &[]).await, StoryPhase::Build);
     assert_eq!(phase("its own", &[("phase", "DESIGN")]).await, StoryPhase::Design);
     assert_eq!(phase("no such phase", &[("phase", "design")]).await, StoryPhase::Build);
-    stage.system().move_story("S-1", None, "TEST").await.unwrap();
-    stage.system().move_story("S-1", Some("TEST"), "IN_PROGRESS").await.unwrap();
-    stage.system().move_story("S-2", None, "DOCS").await.unwrap();
+    stage.system().move_story(moves("S-1", None, "TEST")).await.unwrap();
+    stage.system().move_story(moves("S-1", Some("TEST"), "IN_PROGRESS")).await.unwrap();
+    stage.system().move_story(moves("S-2", None, "DOCS")).await.unwrap();
     assert_eq!(phase("its story's", &[]).await, StoryPhase::Test);
     assert_eq!(phase("its own before its story's", &[("phase", "DESIGN")]).await, StoryPhase::Design);
     stage.close().await;

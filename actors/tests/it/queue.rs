@@ -10,9 +10,9 @@ use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Journal as _, TaskStatus};
 use moothall_actors::testing::{Scenario, Stage, draft, spec};
 use moothall_actors::view::TaskState;
-use moothall_actors::{Approved, Enqueued, NewPlan, NewTask, StoryMove};
+use moothall_actors::{Approved, Enqueued, NewPlan, NewTask};
 
-use crate::story::{assert_all_permits_are_back, count, fails, finals, ms, pass, role, secs, task, usual};
+use crate::story::{assert_all_permits_are_back, count, fails, finals, moves, ms, pass, role, secs, task, usual};
 
 fn new(name: &str, needs: &[&str]) -> NewTask {
     NewTask {
@@ -284,10 +284,6 @@ async fn a_parked_task_is_released_only_to_somebody_who_can_do_it() {
     until_ended(&stage, 2).await;
     assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b"]);
     stage.close().await;
-}
-
-fn moves(story: &str, from: Option<&str>, to: &str) -> StoryMove {
-    StoryMove { story: story.into(), from: from.map(Into::into), to: to.into(), ..StoryMove::default() }
 }
 
 fn held(name: &str, needs: &[&str]) -> NewTask {

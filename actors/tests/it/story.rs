@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moothall_actors::StoryMove;
 use moothall_actors::domain::answer::{Class, Failure};
 use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{Role, TaskId};
@@ -90,4 +91,9 @@ pub(crate) fn ranking(outcome: &Outcome) -> Vec<(String, u32)> {
 /// State of a named actor in the tree.
 pub(crate) fn actor_state(stage: &Stage, name: &str) -> Option<(&'static str, u32)> {
     stage.system().tree().into_iter().find(|node| node.name == name).map(|node| (node.state, node.restarts))
+}
+
+/// Of a story, as a call tells it.
+pub(crate) fn moves(story: &str, from: Option<&str>, to: &str) -> StoryMove {
+    StoryMove { story: story.into(), from: from.map(Into::into), to: to.into(), ..StoryMove::default() }
 }

@@ -95,16 +95,16 @@ async fn restart(waiting: usize, running: usize) -> Result<f64, BenchError> {
     client.pause_dispatch(pause).await.map_err(failed)?;
     let mut events = watch(&mut client, 0).await?;
     submit(&mut client, "DEV", running).await?;
-    let mut last = 0;
     for _ in 0..running {
-        last = until(&mut events, "TaskClaimed", "").await?;
+        until(&mut events, "TaskClaimed", "").await?;
     }
     submit(&mut client, "QA", waiting).await?;
     daemon.kill().await?;
     let began = Instant::now();
     let (_daemon, mut client) = home.start().await?;
+    // What was before is not what is waited for.
+    let mut events = watch(&mut client, -1).await?;
     client.resume_dispatch(ResumeDispatchRequest { role: "QA".to_owned() }).await.map_err(failed)?;
-    let mut events = watch(&mut client, last).await?;
     until(&mut events, "TaskClaimed", "QA-").await?;
     Ok(began.elapsed().as_secs_f64() * 1e3)
 }
@@ -125,12 +125,12 @@ async fn watch(client: &mut TaskServiceClient<Channel>, after_seq: i64) -> Resul
     Ok(answer.into_inner())
 }
 
-/// The place of the first event of this kind on a task whose name begins so.
-async fn until(events: &mut Streaming<TaskEvent>, kind: &str, task: &str) -> Result<i64, BenchError> {
+/// The first event of this kind on a task whose name begins so.
+async fn until(events: &mut Streaming<TaskEvent>, kind: &str, task: &str) -> Result<(), BenchError> {
     let found = async {
         loop {
             match events.message().await.map_err(failed)? {
-                Some(event) if event.r#type == kind && event.task_id.starts_with(task) => return Ok(event.seq),
+                Some(event) if event.r#type == kind && event.task_id.starts_with(task) => return Ok(()),
                 Some(_) => {}
                 None => return Err(failed("the stream of events ended")),
             }

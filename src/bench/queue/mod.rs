@@ -82,6 +82,8 @@ pub struct QueueReport {
 
 /// Measures everything, one after the other.
 pub async fn queue(plan: &QueuePlan) -> Result<QueueReport, BenchError> {
+    // First: memory that others gave back would hide what it takes.
+    let claim = board::claims(plan.waiting).await?;
     let (mut enqueue, mut cycle) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let folder = TemporaryFolder::new()?;
@@ -96,7 +98,7 @@ pub async fn queue(plan: &QueuePlan) -> Result<QueueReport, BenchError> {
         rounds: plan.rounds,
         enqueue: median(enqueue),
         cycle: median(cycle),
-        claim: board::claims(plan.waiting).await?,
+        claim,
         starts: daemon::starts(plan).await?,
     })
 }

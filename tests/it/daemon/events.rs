@@ -289,3 +289,31 @@ async fn server_troubles(still: Duration) -> Result<()> {
 async fn a_server_that_stands_still_dies_or_forgets_loses_and_doubles_nothing() -> Result<()> {
     server_troubles(Duration::from_secs(1)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_decided_about_a_story_is_told_to_its_later_tasks_once() -> Result<()> {
+    let (sim, server) = (simulator(Duration::ZERO).await?, Server::start().await?);
+    let daemon = with_events(Home::new(sim.addr())?, &server).start().await?;
+    until_well(&daemon).await?;
+    let decision = json!({"story_id": "s-1", "decision_id": "d-1", "decision_type": "ARCHITECTURE"}).to_string();
+    let milestone = json!({"story_id": "s-1", "milestone_id": "m-1", "milestone_name": "Beta"}).to_string();
+    for _ in 0..2 {
+        server.send("context.decision.added", decision.clone()).await?;
+        server.send("context.milestone.reached", milestone.clone()).await?;
+    }
+    server.settled("CONTEXT", "moothall-context-decision").await?;
+    server.settled("CONTEXT", "moothall-context-milestone").await?;
+    let work = json!({
+        "task_id": "t", "role": "DEV", "task_description": "parse a duration",
+        "constraints": {"metadata": {"story_id": "s-1"}},
+    });
+    python::call(daemon.grpc, python::NEWER, "Deliberate", work).await?.answer()?;
+    let asked: Vec<_> = sim.recorded().into_iter().filter(|recorded| !recorded.call.is_empty()).collect();
+    ensure!(asked.len() == 9, "{} calls", asked.len());
+    for body in asked.into_iter().map(|recorded| recorded.body) {
+        for line in ["decision d-1 (ARCHITECTURE)", "milestone m-1: Beta"] {
+            assert_eq!(body.matches(line).count(), 1, "{line} in {body}");
+        }
+    }
+    daemon.stop().await
+}

@@ -12,8 +12,8 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 use super::BenchError;
+use super::home::Home;
 use super::queue::{Rate, failed};
-use crate::folder::TemporaryFolder;
 use crate::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
 use crate::grpc::proto::moothall::v1::{PauseDispatchRequest, SubmitPlanRequest};
 use crate::process::Process;
@@ -58,41 +58,15 @@ pub async fn events(plan: &EventsPlan) -> Result<EventsReport, BenchError> {
     Ok(EventsReport { version: env!("CARGO_PKG_VERSION"), cores, events: plan.events, intake, outbox })
 }
 
-struct Home {
-    model: Process,
-    folder: TemporaryFolder,
-    server: String,
-}
-
-impl Home {
-    async fn new(server: &str) -> Result<Self, BenchError> {
-        let model = Process::start(&["sim", "--port", "0", "--no-calls"], &[]).await?;
-        Ok(Self { model, folder: TemporaryFolder::new()?, server: server.to_owned() })
-    }
-
-    async fn start(&self) -> Result<Process, BenchError> {
-        let database = format!("sqlite:///{}", self.folder.path().join("bench.db").display());
-        let model = format!("http://{}", self.model.told("http")?);
-        let environment = [
-            ("GRPC_PORT", "0"),
-            ("HTTP_PORT", "0"),
-            ("BIND_ADDRESS", "127.0.0.1"),
-            ("DATABASE_URL", database.as_str()),
-            ("VLLM_URL", &model),
-            ("VLLM_MODEL", "auto"),
-            ("ENABLE_NATS", "true"),
-            ("NATS_URL", &self.server),
-            ("RUST_LOG", "warn"),
-            ("MOOTHALL__PLANS__MAX_TASKS", "10000"),
-        ];
-        Ok(Process::start(&["serve"], &environment).await?)
-    }
+/// With events over this server.
+async fn start(home: &Home, plan: &EventsPlan) -> Result<Process, BenchError> {
+    home.start(&[("ENABLE_NATS", "true"), ("NATS_URL", &plan.server)]).await
 }
 
 /// Events wait in the stream when the daemon starts: until the last one is acknowledged.
 async fn taken_in(plan: &EventsPlan, js: &Context) -> Result<Rate, BenchError> {
-    let home = Home::new(&plan.server).await?;
-    let daemon = home.start().await?;
+    let home = Home::new("0").await?;
+    let daemon = start(&home, plan).await?;
     let durable = "moothall-context-decision";
     until(async || consumer(js, "CONTEXT", durable).await.map(|left| (left == 0).then_some(()))).await?;
     daemon.stop().await?;
@@ -102,7 +76,7 @@ async fn taken_in(plan: &EventsPlan, js: &Context) -> Result<Rate, BenchError> {
     });
     in_flight(sending).await?;
     let floor_per_s = pull_and_ack(js, plan.events).await?;
-    let _daemon = home.start().await?;
+    let _daemon = start(&home, plan).await?;
     let (all, began) = (plan.events, Instant::now());
     until(async || consumer(js, "CONTEXT", durable).await.map(|left| (left == 0).then_some(()))).await?;
     let per_s = all as f64 / began.elapsed().as_secs_f64();
@@ -113,8 +87,8 @@ async fn taken_in(plan: &EventsPlan, js: &Context) -> Result<Rate, BenchError> {
 /// A plan is approved at once: until the last of its tasks is published, from the first one on.
 async fn gone_out(plan: &EventsPlan, js: &Context) -> Result<Rate, BenchError> {
     let stream = "ORCHESTRATOR_EVENTS";
-    let home = Home::new(&plan.server).await?;
-    let daemon = home.start().await?;
+    let home = Home::new("0").await?;
+    let daemon = start(&home, plan).await?;
     let address = format!("http://{}", daemon.told("grpc")?);
     let mut client = TaskServiceClient::connect(address).await.map_err(failed)?;
     client.pause_dispatch(PauseDispatchRequest { role: String::new() }).await.map_err(failed)?;

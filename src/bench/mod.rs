@@ -11,6 +11,7 @@
 mod daemon;
 mod events;
 mod floor;
+mod home;
 mod measure;
 mod memory;
 mod queue;

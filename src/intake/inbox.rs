@@ -268,3 +268,60 @@ fn short(texts: &[(&str, &str, usize)]) -> Result<(), SystemError> {
     }
     if problems.0.is_empty() { Ok(()) } else { Err(SystemError::Invalid(problems)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(stream: &str, sequence: u64, published_ns: i64) -> Receipt {
+        receipt(&InboxKey { stream: stream.into(), sequence, published_ns })
+    }
+
+    #[test]
+    fn a_place_is_known_for_as_long_as_its_stream_can_hold_it_and_a_day() {
+        let hour = 3_600_000;
+        assert_eq!(at("AGENT_RESPONSES", 1, 5_000_000).until, Timestamp(5 + hour + 24 * hour));
+        assert_eq!(at("PLANNING_EVENTS", 1, 0).until, Timestamp(31 * 24 * hour));
+        assert_ne!(
+            at("CONTEXT", 1, 1).keys,
+            at("CONTEXT", 1, 2).keys,
+            "a sequence that was given again is another place"
+        );
+    }
+
+    #[test]
+    fn a_move_without_a_time_is_known_by_its_place_alone() {
+        let moves = |timestamp: Option<&str>| {
+            own_name(&Incoming::StoryTransitioned(StoryTransitioned {
+                story_id: "s".into(),
+                from_phase: "PLAN".into(),
+                to_phase: "BUILD".into(),
+                timestamp: timestamp.map(Into::into),
+            }))
+        };
+        assert_eq!(moves(None), None);
+        assert_eq!(moves(Some("1")), moves(Some("1")));
+        assert_ne!(moves(Some("1")), moves(Some("2")));
+    }
+
+    #[test]
+    fn failures_that_pass_are_worth_another_attempt() {
+        for kind in ["timeout", "connection_error", "transienterror", "rate_limited", "unavailable"] {
+            assert!(may_heal(kind), "{kind}");
+        }
+        for kind in ["", "syntaxerror", "permission_denied"] {
+            assert!(!may_heal(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_plan_goes_to_its_reader_in_the_words_in_which_it_came() {
+        let event = PlanApproved {
+            story_id: "s".into(),
+            plan_id: "p".into(),
+            plan: Some(r#"{"tasks": [ {"id":1.50} ]}"#.into()),
+            ..PlanApproved::default()
+        };
+        assert_eq!(payload(&event), r#"{"story_id":"s","plan_id":"p","plan":{"tasks": [ {"id":1.50} ]}}"#);
+    }
+}

@@ -8,7 +8,7 @@ use moothall_actors::domain::event::{Event, Executed};
 use moothall_actors::domain::id::{Role, RunId, StreamId, TaskId};
 use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::task::TaskSpec;
-use moothall_actors::domain::verdict::Outcome;
+use moothall_actors::domain::verdict::{Outcome, Ranked};
 use moothall_actors::ports::{JournalError, whole_stream};
 
 use crate::store::SqliteJournal;
@@ -21,6 +21,8 @@ pub(super) struct Facts {
     store: Arc<SqliteJournal>,
     tasks: Remembered<TaskId, Arc<OfTask>>,
     plans: Remembered<Arc<str>, Arc<Cause>>,
+    /// Whether the winners of these runs passed their checks.
+    verdicts: Remembered<RunId, bool>,
 }
 
 /// What never changes of a task that has begun.
@@ -30,12 +32,13 @@ pub(super) struct OfTask {
     pub(super) story: Arc<str>,
     /// Empty = it is part of none.
     pub(super) plan: Arc<str>,
-    pub(super) spec: Arc<TaskSpec>,
+    /// Its winner is carried out by others.
+    pub(super) is_executed: bool,
 }
 
 impl Facts {
     pub(super) fn new(store: Arc<SqliteJournal>) -> Self {
-        Self { store, tasks: Remembered::default(), plans: Remembered::default() }
+        Self { store, tasks: Remembered::default(), plans: Remembered::default(), verdicts: Remembered::default() }
     }
 
     /// As its stream says; `None` = there is no such task any more.
@@ -43,15 +46,20 @@ impl Facts {
         if let Some(known) = self.tasks.get(task) {
             return Ok(Some(known));
         }
+        let Some(spec) = self.spec(task).await? else { return Ok(None) };
+        let text = |text: Option<&str>| Arc::from(text.unwrap_or_default());
+        let (story, plan) = (text(spec.story_id()), text(spec.plan_id()));
+        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.execution.is_some() };
+        Ok(Some(self.tasks.keep(task.clone(), Arc::new(known))))
+    }
+
+    /// All that a task asks for; too large to be remembered.
+    pub(super) async fn spec(&self, task: &TaskId) -> Result<Option<Arc<TaskSpec>>, JournalError> {
         let events = whole_stream(&*self.store, &StreamId::task(task)).await?;
-        let spec = events.into_iter().rev().find_map(|recorded| match recorded.event.event {
+        Ok(events.into_iter().rev().find_map(|recorded| match recorded.event.event {
             Event::TaskAccepted { spec, .. } | Event::TaskAmended { spec, .. } => Some(spec),
             _ => None,
-        });
-        let Some(spec) = spec else { return Ok(None) };
-        let text = |text: Option<&str>| Arc::from(text.unwrap_or_default());
-        let known = OfTask { role: spec.role.clone(), story: text(spec.story_id()), plan: text(spec.plan_id()), spec };
-        Ok(Some(self.tasks.keep(task.clone(), Arc::new(known))))
+        }))
     }
 
     /// A plan that was approved anew may want something else of its tasks.
@@ -88,23 +96,39 @@ impl Facts {
         }))
     }
 
+    /// A verdict stands just before the end of its run, which wants to know this of it.
+    pub(super) fn decided(&self, run: &RunId, winner: Option<&Ranked>) {
+        self.verdicts.keep(run.clone(), passed(winner));
+    }
+
     /// Whether the winner passed: by the word of whoever carried it out, else by the checks here.
-    pub(super) async fn checks_passed(&self, run: &RunId) -> Result<bool, JournalError> {
+    pub(super) async fn checks_passed(&self, run: &RunId, of: &OfTask) -> Result<bool, JournalError> {
+        if of.is_executed
+            && let Some(said) = self.executed(run).await?
+        {
+            return Ok(said);
+        }
+        if let Some(known) = self.verdicts.get(run) {
+            return Ok(known);
+        }
+        let outcome = self.outcome(run).await?;
+        Ok(passed(outcome.as_ref().and_then(|outcome| outcome.verdict.winner())))
+    }
+
+    async fn executed(&self, run: &RunId) -> Result<Option<bool>, JournalError> {
         let events = whole_stream(&*self.store, &StreamId::task(&run.task)).await?;
-        let said = events.into_iter().rev().find_map(|recorded| match recorded.event.event {
+        Ok(events.into_iter().rev().find_map(|recorded| match recorded.event.event {
             Event::ExecutionEnded(execution) if execution.run == run.run => match execution.outcome {
                 Executed::Completed { checks_passed, .. } => checks_passed,
                 _ => None,
             },
             _ => None,
-        });
-        if let Some(said) = said {
-            return Ok(said);
-        }
-        let outcome = self.outcome(run).await?;
-        let winner = outcome.as_ref().and_then(|outcome| outcome.verdict.winner());
-        Ok(winner.is_some_and(|winner| !winner.checks.any_failed()))
+        }))
     }
+}
+
+fn passed(winner: Option<&Ranked>) -> bool {
+    winner.is_some_and(|winner| !winner.checks.any_failed())
 }
 
 /// A few of many, the oldest goes first.

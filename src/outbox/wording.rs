@@ -11,6 +11,7 @@ use moothall_actors::domain::id::{AgentId, RunId, TaskId};
 use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::plan::Approval;
 use moothall_actors::domain::queue::Entry;
+use moothall_actors::domain::task::TaskSpec;
 use moothall_actors::domain::verdict::{Ranked, Verdict};
 use moothall_actors::ports::{JournalError, skipped_because_of};
 use serde_json::{Map, Value};
@@ -164,7 +165,7 @@ impl Told<'_> {
                 agent_id: winner.to_string(),
                 role: self.role(),
                 duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-                checks_passed: self.facts.checks_passed(&self.run).await?,
+                checks_passed: self.facts.checks_passed(&self.run, &self.of).await?,
                 timestamp: self.time,
             }),
             Event::TaskFailed(failure) => self.failed(&failure),
@@ -205,6 +206,7 @@ impl Told<'_> {
     }
 
     fn decided(&self, verdict: &Verdict) -> Outgoing {
+        self.facts.decided(&self.run, verdict.winner());
         Outgoing::DeliberationCompleted(DeliberationCompleted {
             story_id: self.story(),
             task_id: self.task(),
@@ -254,7 +256,8 @@ impl Told<'_> {
 
     /// With the winner's own words and all that the task asks for.
     async fn execute(&self, agent: &AgentId) -> Result<Option<Outgoing>, JournalError> {
-        let Some(outcome) = self.facts.outcome(&self.run).await? else { return Ok(None) };
+        let (outcome, spec) = (self.facts.outcome(&self.run).await?, self.facts.spec(&self.run.task).await?);
+        let (Some(outcome), Some(spec)) = (outcome, spec) else { return Ok(None) };
         let proposal = outcome.proposals.first().map(|proposal| proposal.text.to_string()).unwrap_or_default();
         Ok(Some(Outgoing::Execute(Execute {
             task_id: self.task(),
@@ -262,21 +265,8 @@ impl Told<'_> {
             role: self.role(),
             agent_id: agent.to_string(),
             proposal,
-            constraints: self.constraints(),
+            constraints: constraints(&spec),
         })))
-    }
-
-    fn constraints(&self) -> Map<String, Value> {
-        let spec = &self.of.spec;
-        let mut constraints = Map::new();
-        constraints.insert("rubric".to_owned(), (*spec.rubric).into());
-        constraints.insert("requirements".to_owned(), spec.requirements.iter().map(|text| &**text).collect());
-        let metadata: Map<String, Value> =
-            spec.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
-        constraints.insert("metadata".to_owned(), metadata.into());
-        let seconds = spec.execution.map_or(0, |limit| limit.as_secs());
-        constraints.insert("timeout_seconds".to_owned(), seconds.into());
-        constraints
     }
 
     fn failed(&self, failure: &TaskFailure) -> Outgoing {
@@ -316,6 +306,19 @@ impl Told<'_> {
             timestamp: self.time,
         }
     }
+}
+
+/// What the task asks of whoever carries it out.
+fn constraints(spec: &TaskSpec) -> Map<String, Value> {
+    let mut constraints = Map::new();
+    constraints.insert("rubric".to_owned(), (*spec.rubric).into());
+    constraints.insert("requirements".to_owned(), spec.requirements.iter().map(|text| &**text).collect());
+    let metadata: Map<String, Value> =
+        spec.metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    constraints.insert("metadata".to_owned(), metadata.into());
+    let seconds = spec.execution.map_or(0, |limit| limit.as_secs());
+    constraints.insert("timeout_seconds".to_owned(), seconds.into());
+    constraints
 }
 
 /// As the journal names it.

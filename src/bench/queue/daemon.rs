@@ -7,8 +7,8 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::super::BenchError;
+use super::super::home::Home;
 use super::{QueuePlan, Starts, failed};
-use crate::folder::TemporaryFolder;
 use crate::grpc::proto::fleet::orchestrator::v1::OrchestrateRequest;
 use crate::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
 use crate::grpc::proto::moothall::v1::{
@@ -28,44 +28,18 @@ pub(super) async fn starts(plan: &QueuePlan) -> Result<Starts, BenchError> {
     Ok(Starts { p50_ms, p99_ms, restart_ms, restart_with_running_ms })
 }
 
-struct Home {
-    model: Process,
-    folder: TemporaryFolder,
-}
-
-impl Home {
-    async fn new(latency_ms: &str) -> Result<Self, BenchError> {
-        let model = ["sim", "--port", "0", "--answers", "bench", "--latency", latency_ms, "--no-calls"];
-        Ok(Self { model: Process::start(&model, &[]).await?, folder: TemporaryFolder::new()? })
-    }
-
-    async fn start(&self) -> Result<(Process, TaskServiceClient<Channel>), BenchError> {
-        let database = format!("sqlite:///{}", self.folder.path().join("bench.db").display());
-        let model = format!("http://{}", self.model.told("http")?);
-        let environment = [
-            ("GRPC_PORT", "0"),
-            ("HTTP_PORT", "0"),
-            ("BIND_ADDRESS", "127.0.0.1"),
-            ("DATABASE_URL", database.as_str()),
-            ("VLLM_URL", &model),
-            ("VLLM_MODEL", "auto"),
-            ("ENABLE_NATS", "false"),
-            ("RUST_LOG", "warn"),
-            ("MOOTHALL__COUNCILS__ROLES", "DEV,QA"),
-            ("MOOTHALL__PLANS__MAX_TASKS", "10000"),
-            ("MOOTHALL__QUEUE__PER_ROLE", "500"),
-            ("MOOTHALL__QUEUE__PER_STORY", "500"),
-        ];
-        let daemon = Process::start(&["serve"], &environment).await?;
-        let client = TaskServiceClient::connect(format!("http://{}", daemon.told("grpc")?)).await.map_err(failed)?;
-        Ok((daemon, client))
-    }
+async fn start(home: &Home) -> Result<(Process, TaskServiceClient<Channel>), BenchError> {
+    let (roles, runs) = (("MOOTHALL__COUNCILS__ROLES", "DEV,QA"), "500");
+    let limits = [("MOOTHALL__QUEUE__PER_ROLE", runs), ("MOOTHALL__QUEUE__PER_STORY", runs)];
+    let daemon = home.start(&[&[roles], &limits[..]].concat()).await?;
+    let client = TaskServiceClient::connect(format!("http://{}", daemon.told("grpc")?)).await.map_err(failed)?;
+    Ok((daemon, client))
 }
 
 /// One task after the other.
 async fn idle(tasks: usize) -> Result<(f64, f64), BenchError> {
     let home = Home::new("0").await?;
-    let (_daemon, mut client) = home.start().await?;
+    let (_daemon, mut client) = start(&home).await?;
     let mut events = watch(&mut client, 0).await?;
     let mut waits = Vec::with_capacity(tasks);
     for number in 0..tasks {
@@ -90,7 +64,7 @@ async fn idle(tasks: usize) -> Result<(f64, f64), BenchError> {
 /// Milliseconds from the start of the process to the first claim.
 async fn restart(waiting: usize, running: usize) -> Result<f64, BenchError> {
     let home = Home::new(SILENT_MS).await?;
-    let (daemon, mut client) = home.start().await?;
+    let (daemon, mut client) = start(&home).await?;
     let pause = PauseDispatchRequest { role: "QA".to_owned() };
     client.pause_dispatch(pause).await.map_err(failed)?;
     let mut events = watch(&mut client, 0).await?;
@@ -101,7 +75,7 @@ async fn restart(waiting: usize, running: usize) -> Result<f64, BenchError> {
     submit(&mut client, "QA", waiting).await?;
     daemon.kill().await?;
     let began = Instant::now();
-    let (_daemon, mut client) = home.start().await?;
+    let (_daemon, mut client) = start(&home).await?;
     // What was before is not what is waited for.
     let mut events = watch(&mut client, -1).await?;
     client.resume_dispatch(ResumeDispatchRequest { role: "QA".to_owned() }).await.map_err(failed)?;

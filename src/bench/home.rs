@@ -1,0 +1,36 @@
+//! A folder and a simulated model server, for daemons that live there one after the other.
+
+use super::BenchError;
+use crate::folder::TemporaryFolder;
+use crate::process::Process;
+
+pub(super) struct Home {
+    model: Process,
+    folder: TemporaryFolder,
+}
+
+impl Home {
+    /// `latency_ms`: how long the model takes for an answer.
+    pub(super) async fn new(latency_ms: &str) -> Result<Self, BenchError> {
+        let model = ["sim", "--port", "0", "--answers", "bench", "--latency", latency_ms, "--no-calls"];
+        Ok(Self { model: Process::start(&model, &[]).await?, folder: TemporaryFolder::new()? })
+    }
+
+    /// A daemon on the folder's store, without events unless `more` of the environment says so.
+    pub(super) async fn start(&self, more: &[(&str, &str)]) -> Result<Process, BenchError> {
+        let database = format!("sqlite:///{}", self.folder.path().join("bench.db").display());
+        let model = format!("http://{}", self.model.told("http")?);
+        let environment = [
+            ("GRPC_PORT", "0"),
+            ("HTTP_PORT", "0"),
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("DATABASE_URL", database.as_str()),
+            ("VLLM_URL", &model),
+            ("VLLM_MODEL", "auto"),
+            ("ENABLE_NATS", "false"),
+            ("RUST_LOG", "warn"),
+            ("MOOTHALL__PLANS__MAX_TASKS", "10000"),
+        ];
+        Ok(Process::start(&["serve"], &[&environment, more].concat()).await?)
+    }
+}

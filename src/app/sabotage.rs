@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use moothall_actors::System;
+use moothall_actors::view::ActorNode;
 use tokio::task::JoinSet;
 
 use super::AppError;
@@ -23,16 +24,21 @@ pub(super) fn begin(system: &System) -> Result<JoinSet<()>, AppError> {
     let system = system.clone();
     tasks.spawn(async move {
         for _ in 0..count {
-            until_running(&system, &actor).await;
+            let restarts = until(&system, &actor, |node| node.state == "running").await;
             let _ = system.kill_actor(&actor);
-            tokio::time::sleep(LOOK).await;
+            // On a slow machine the dead one is still called running for a while: killing it again would count for nothing.
+            until(&system, &actor, |node| node.restarts != restarts).await;
         }
     });
     Ok(tasks)
 }
 
-async fn until_running(system: &System, actor: &str) {
-    while !system.tree().iter().any(|node| node.name == actor && node.state == "running") {
+/// Its restarts, as soon as it stands so.
+async fn until(system: &System, actor: &str, stands: impl Fn(&ActorNode) -> bool) -> u32 {
+    loop {
+        if let Some(node) = system.tree().iter().find(|node| node.name == actor && stands(node)) {
+            return node.restarts;
+        }
         tokio::time::sleep(LOOK).await;
     }
 }

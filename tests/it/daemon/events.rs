@@ -161,7 +161,7 @@ async fn kills(plans: usize, of_a_plan: usize, kills: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_final_is_published_once_whatever_is_killed() -> Result<()> {
-    kills(4, 25, 5).await
+    kills(20, 25, 5).await
 }
 
 mod soak {

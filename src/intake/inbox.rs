@@ -137,7 +137,10 @@ impl Inbox for EventInbox {
             Err(error @ (SystemError::Busy { .. } | SystemError::Unavailable(_))) => {
                 Handled::Unavailable { why: error.to_string() }
             }
-            Err(error @ SystemError::Internal { .. }) => Handled::Later { why: error.to_string() },
+            // A plan whose ids others take again and again is right all the same: it has another try.
+            Err(error @ (SystemError::Internal { .. } | SystemError::OtherContent { .. })) => {
+                Handled::Later { why: error.to_string() }
+            }
             Err(error) => Handled::Rejected { reason: error.to_string() },
         }
     }

@@ -1,8 +1,9 @@
 //! What an event does not say itself: of its task, of the plan that brought the task about, of the verdict on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use moothall_actors::document::{Document, Standing};
 use moothall_actors::domain::event::{Event, Executed};
 use moothall_actors::domain::id::{Role, RunId, StreamId, TaskId};
@@ -15,6 +16,9 @@ use crate::store::SqliteJournal;
 
 /// Tasks and plans that are remembered: what goes out at one time is of few of them.
 const REMEMBERED: usize = 1_024;
+
+/// Tasks asked for at once: as many as the store answers at once.
+const AT_ONCE: usize = 4;
 
 /// Asks the store, and remembers what it said of late.
 pub(super) struct Facts {
@@ -39,6 +43,13 @@ pub(super) struct OfTask {
 impl Facts {
     pub(super) fn new(store: Arc<SqliteJournal>) -> Self {
         Self { store, tasks: Remembered::default(), plans: Remembered::default(), verdicts: Remembered::default() }
+    }
+
+    /// Asks for those that are not remembered, before they are asked for one by one.
+    pub(super) async fn look_up(&self, tasks: BTreeSet<TaskId>) -> Result<(), JournalError> {
+        let unknown = tasks.into_iter().filter(|task| self.tasks.get(task).is_none());
+        let asked = unknown.map(|task| async move { self.of_task(&task).await.map(drop) });
+        stream::iter(asked).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// As its stream says; `None` = there is no such task any more.

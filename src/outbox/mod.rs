@@ -10,7 +10,7 @@ mod facts;
 mod wording;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use moothall_actors::System;
@@ -55,6 +55,21 @@ pub struct EventOutbox {
     /// Places that will never go out, and may still be asked for. Few: each is a misconfigured server or an event that is
     /// too large.
     refused: Mutex<BTreeSet<u64>>,
+    looked: Mutex<Looked>,
+}
+
+/// Behind `said` there is nothing to publish up to `to`: what others are not told of is passed over once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looked {
+    said: u64,
+    to: u64,
+}
+
+impl Looked {
+    /// From where to look for what comes behind this place.
+    fn start(self, after_seq: u64) -> u64 {
+        if self.said == after_seq { self.to.max(after_seq) } else { after_seq }
+    }
 }
 
 impl EventOutbox {
@@ -65,8 +80,8 @@ impl EventOutbox {
             Event::PublishRefused { seq, .. } => Some(seq),
             _ => None,
         });
-        let refused = Mutex::new(refused.collect());
-        Ok(Self { facts: Facts::new(store.clone()), store, system, refused })
+        let (refused, looked) = (Mutex::new(refused.collect()), Mutex::default());
+        Ok(Self { facts: Facts::new(store.clone()), store, system, refused, looked })
     }
 
     async fn page(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
@@ -75,6 +90,10 @@ impl EventOutbox {
         let stored = self.store.reader().select(query).await?;
         let read = stored.into_iter().map(|event| event.decode()).collect::<Result<_, _>>();
         read.map_err(|error| JournalError::Unusable(error.to_string().into()))
+    }
+
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_refused(&self, seq: u64) -> bool {
@@ -118,13 +137,19 @@ impl Outbox for EventOutbox {
     }
 
     async fn next(&self, after_seq: u64, limit: usize) -> Result<Vec<Publication>, Unavailable> {
-        let (mut publications, mut after) = (Vec::new(), after_seq);
+        let (mut publications, mut after) = (Vec::new(), self.looked().start(after_seq));
         // A page may hold events that nobody is told of.
         while publications.len() < limit {
             let wanted = limit - publications.len();
+            // What is there before it is asked for is in the answer.
+            let head = *self.store.watch_head().borrow();
             let page = self.page(after, wanted).await.map_err(unavailable)?;
             let is_last = page.len() < wanted;
             after = page.last().map_or(after, |last| last.seq);
+            if is_last {
+                after = after.max(head);
+            }
+            self.facts.look_up(wording::tasks(&page)).await.map_err(unavailable)?;
             for recorded in page.into_iter().filter(|recorded| !self.is_refused(recorded.seq)) {
                 publications.extend(wording::publication(&self.facts, recorded).await.map_err(unavailable)?);
             }
@@ -132,6 +157,8 @@ impl Outbox for EventOutbox {
                 break;
             }
         }
+        let said = publications.last().map_or(after_seq, |last: &Publication| last.seq);
+        *self.looked() = Looked { said, to: after };
         Ok(publications)
     }
 
@@ -150,5 +177,19 @@ impl Outbox for EventOutbox {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.store.watch_head()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Looked;
+
+    #[test]
+    fn only_whoever_goes_on_behind_the_last_publication_passes_over_what_was_looked_at() {
+        let looked = Looked { said: 7, to: 90 };
+        assert_eq!(looked.start(7), 90);
+        assert_eq!(looked.start(3), 3, "a look back finds all of it again");
+        assert_eq!(looked.start(95), 95);
+        assert_eq!(Looked::default().start(0), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! One event of the journal in the words of `contract/nats.md`: its subject, its fields, what it belongs to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,6 +25,11 @@ use crate::nats::outgoing::{
 };
 use crate::nats::{Body, InboxKey, Origin, Publication, Rejection, dead_letter};
 
+/// The tasks of which these events do not say all that others are told.
+pub(super) fn tasks(page: &[Recorded]) -> BTreeSet<TaskId> {
+    page.iter().filter_map(|recorded| Some(whose(recorded.stream.as_str(), &recorded.event.event)?.0)).collect()
+}
+
 /// `None` = nobody is told of it.
 pub(super) async fn publication(facts: &Facts, recorded: Recorded) -> Result<Option<Publication>, JournalError> {
     let Some(place) = Place::of(&recorded) else { return Ok(None) };
@@ -44,6 +50,10 @@ pub(super) async fn publication(facts: &Facts, recorded: Recorded) -> Result<Opt
                 timestamp: place.time,
             };
             Ok(place.publication(Outgoing::PhaseChanged(moved), &cause))
+        }
+        Event::TaskQueued(entry) => {
+            let cause = facts.of_plan(&entry.plan.clone().unwrap_or_default()).await?;
+            Ok(place.publication(queued(&entry, place.time), &cause))
         }
         event => {
             let Some((task, run)) = whose(stream.as_str(), &event) else { return Ok(None) };
@@ -120,6 +130,21 @@ fn plan_approved(approval: &Approval, timestamp: Timestamp) -> Outgoing {
     })
 }
 
+/// It says all itself, of however many tasks of a plan.
+fn queued(entry: &Entry, timestamp: Timestamp) -> Outgoing {
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    Outgoing::TaskQueued(TaskQueued {
+        story_id: text(&entry.story),
+        plan_id: text(&entry.plan),
+        task_id: entry.task.to_string(),
+        run: entry.run,
+        role: entry.role.to_string(),
+        priority: entry.priority.get().into(),
+        dependencies: entry.needs.iter().map(ToString::to_string).collect(),
+        timestamp,
+    })
+}
+
 /// The run that an event of a task's or a deliberation's stream is about.
 fn whose(stream: &str, event: &Event) -> Option<(TaskId, u32)> {
     if let Some(name) = stream.strip_prefix("deliberation/") {
@@ -128,7 +153,6 @@ fn whose(stream: &str, event: &Event) -> Option<(TaskId, u32)> {
     }
     let task = TaskId::parse("task", stream.strip_prefix("task/")?).ok()?;
     let run = match event {
-        Event::TaskQueued(entry) => entry.run,
         Event::TaskFailed(failure) => failure.run,
         Event::TaskBlocked { run, .. }
         | Event::TaskCancelled { run, .. }
@@ -153,7 +177,6 @@ struct Told<'f> {
 impl Told<'_> {
     async fn outgoing(&self, event: Event) -> Result<Option<Outgoing>, JournalError> {
         Ok(Some(match event {
-            Event::TaskQueued(entry) => self.queued(&entry),
             Event::VerdictReached(verdict) => self.decided(&verdict),
             Event::DeliberationFailed { class, message, .. } => self.undecided(class, &message),
             Event::TaskDispatched { winner, .. } => self.dispatched(&winner),
@@ -190,19 +213,6 @@ impl Told<'_> {
 
     fn role(&self) -> String {
         self.of.role.to_string()
-    }
-
-    fn queued(&self, entry: &Entry) -> Outgoing {
-        Outgoing::TaskQueued(TaskQueued {
-            story_id: self.story(),
-            plan_id: self.of.plan.to_string(),
-            task_id: self.task(),
-            run: self.run.run,
-            role: entry.role.to_string(),
-            priority: entry.priority.get().into(),
-            dependencies: entry.needs.iter().map(ToString::to_string).collect(),
-            timestamp: self.time,
-        })
     }
 
     fn decided(&self, verdict: &Verdict) -> Outgoing {

@@ -1,5 +1,6 @@
 //! A round: claims as many tasks as there is room for and begins their runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -7,11 +8,11 @@ use tokio::task::JoinHandle;
 
 use super::state::Rooms;
 use super::stream::{Told, told};
-use super::{execution, settle};
+use super::{enqueue, execution, settle};
 use crate::context::Background;
 use crate::council;
 use crate::domain::event::Event;
-use crate::domain::id::{Role, RunId};
+use crate::domain::id::{Role, RunId, TaskId};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
 use crate::ports::queue::{Claim, Claimed, Lease, Report, Request};
@@ -82,14 +83,15 @@ fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Begun>
             Ok(running) => Some(Begun { running, lease }),
             Err(error) => {
                 tracing::debug!(task = %lease.task, %error, "a claimed task does not begin");
-                set_right(&world, lease).await
+                set_right(&world, claimed).await
             }
         }
     })
 }
 
 /// What the queue takes for ready did not begin: it is at work, it is over, or it has to wait a little longer.
-async fn set_right(world: &World, lease: Lease) -> Option<Begun> {
+async fn set_right(world: &Arc<World>, claimed: Claimed) -> Option<Begun> {
+    let lease = claimed.lease;
     let running = world.registry.running.get(&lease.task).map(|running| running.clone());
     if let Some(running) = running.filter(|running| running.run.run == lease.run && !running.has_ended()) {
         return Some(Begun { running, lease });
@@ -105,6 +107,10 @@ async fn set_right(world: &World, lease: Lease) -> Option<Begun> {
             give_back(world, &lease).await;
             park(world, &lease).await;
         }
+        Ok(Some(row)) if row.run == lease.run && row.queue.is_some_and(QueueState::waits) => {
+            give_back(world, &lease).await;
+            bring_up_to_date(world, &claimed.entry).await;
+        }
         _ => give_back(world, &lease).await,
     }
     None
@@ -115,6 +121,23 @@ async fn park(world: &World, lease: &Lease) {
     if let Err(error) = world.ports.queue.request(&lease.task, Request::Park).await {
         tracing::warn!(task = %lease.task, %error, "the queue does not know that a task is parked");
     }
+}
+
+/// It was amended just when it was claimed: the queue could not hear of it then.
+async fn bring_up_to_date(world: &Arc<World>, claimed: &Entry) {
+    match told(&*world.ports.journal, &claimed.task).await {
+        Ok(Told { entry: Some(entry), .. }) if needs_more(&entry, claimed) => {
+            enqueue::amend(world, Entry::clone(&entry)).await;
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(task = %claimed.task, %error, "what a task needs by now is not known"),
+    }
+}
+
+/// Whether a task has to wait for something by now that the queue did not know of when it gave it out.
+fn needs_more(entry: &Entry, claimed: &Entry) -> bool {
+    let known: BTreeSet<&TaskId> = claimed.needs.iter().collect();
+    entry.needs.iter().any(|need| !known.contains(need))
 }
 
 async fn give_back(world: &World, lease: &Lease) {
@@ -137,6 +160,9 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
     let (Some(row), Some(spec)) = (row, spec) else {
         return Err(SystemError::WrongState(format!("task {} does not wait any more", lease.task).into()));
     };
+    if entry.as_ref().is_some_and(|entry| needs_more(entry, &claimed.entry)) {
+        return Err(SystemError::WrongState(format!("task {} has to wait for more by now", lease.task).into()));
+    }
     let permit = world.gate.try_admit()?;
     let run = RunId { task: lease.task.clone(), run: lease.run };
     let background = Background::of(world, &spec).await;

@@ -302,6 +302,11 @@ pub(super) async fn tell_queue(world: &Arc<World>, prepared: Prepared) -> Vec<En
     all
 }
 
+/// Tells the queue what the journal has of a task that waits.
+pub(super) async fn amend(world: &Arc<World>, entry: Entry) {
+    tell(world, News::Amended(entry), &mut BTreeMap::new()).await;
+}
+
 enum News {
     Enqueued(Vec<Entry>),
     Amended(Entry),

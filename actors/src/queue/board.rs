@@ -78,10 +78,11 @@ impl Board {
     pub fn enqueue(&mut self, entries: Vec<Entry>, ended: &BTreeMap<TaskId, QueueState>) -> Changed {
         let new: Vec<Entry> = entries.into_iter().filter(|entry| !self.has(entry)).collect();
         self.check(&new, ended)?;
+        let ended = self.outcomes(&new, ended);
         let tasks: Vec<TaskId> = new.iter().map(|entry| entry.task.clone()).collect();
         for entry in new {
             self.clear(&entry.task);
-            self.put(entry, ended);
+            self.put(entry, &ended);
         }
         let mut changed = Vec::new();
         for task in tasks {
@@ -101,11 +102,22 @@ impl Board {
             return Err(QueueError::WrongState { task, state });
         }
         self.check(std::slice::from_ref(&entry), ended)?;
+        let ended = self.outcomes(std::slice::from_ref(&entry), ended);
         self.clear(&task);
-        self.put(entry, ended);
+        self.put(entry, &ended);
         let mut changed = Vec::new();
-        self.settle(&task, &task, &mut changed);
+        if self.settle(&task, &task, &mut changed) == Some(QueueState::Skipped) {
+            self.spread(&task, &mut changed);
+        }
         Ok(changed)
+    }
+
+    /// How needed tasks ended, those with them that the board may forget while entries take the places of others.
+    fn outcomes(&self, new: &[Entry], ended: &BTreeMap<TaskId, QueueState>) -> BTreeMap<TaskId, QueueState> {
+        let needs = new.iter().flat_map(|entry| &entry.needs);
+        let over = needs.filter_map(|need| self.slots.get_key_value(need)).filter(|(_, slot)| slot.state.is_over());
+        let over = over.map(|(need, slot)| (need.clone(), slot.state));
+        ended.iter().map(|(need, state)| (need.clone(), *state)).chain(over).collect()
     }
 
     /// Makes room for what takes a task's place.
@@ -125,10 +137,12 @@ impl Board {
     }
 
     fn check(&self, new: &[Entry], ended: &BTreeMap<TaskId, QueueState>) -> Result<(), QueueError> {
-        if self.open + new.len() > self.limits.most {
+        let together: BTreeMap<&TaskId, &Entry> = new.iter().map(|entry| (&entry.task, entry)).collect();
+        let is_open = |task: &TaskId| self.slots.get(task).is_some_and(|slot| !slot.state.is_over());
+        let more = together.keys().filter(|task| !is_open(task)).count();
+        if more > 0 && self.open + more > self.limits.most {
             return Err(QueueError::Full { most: self.limits.most });
         }
-        let together: BTreeMap<&TaskId, &Entry> = new.iter().map(|entry| (&entry.task, entry)).collect();
         let known =
             |need: &TaskId| together.contains_key(need) || self.slots.contains_key(need) || ended.contains_key(need);
         let needs = new.iter().flat_map(|entry| &entry.needs);

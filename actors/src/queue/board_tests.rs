@@ -379,3 +379,48 @@ fn a_next_run_with_other_needs_leaves_nothing_of_the_old_ones() {
     let changed = board.report(&lease(&claimed, "x"), &Report::Completed).unwrap();
     assert_eq!(news(&changed), [("a", QueueState::Queued, "x")]);
 }
+
+#[test]
+fn a_task_that_is_skipped_by_an_amendment_skips_those_behind_it() {
+    let mut board = board(vec![
+        entry("a", 1),
+        entry("b", 1),
+        needing("c", &["a"], OnDependencyFailure::Skip),
+        needing("d", &["c"], OnDependencyFailure::Skip),
+    ]);
+    board.request(&id("b"), &Request::Cancel).unwrap();
+    let ended = BTreeMap::from([(id("b"), QueueState::Cancelled)]);
+    let changed = board.amend(needing("c", &["b"], OnDependencyFailure::Skip), &ended).unwrap();
+    assert_eq!(news(&changed), [("c", QueueState::Skipped, "c"), ("d", QueueState::Skipped, "c")]);
+    assert_eq!(state(&board, "d"), None, "nobody waits for it");
+}
+
+#[test]
+fn a_full_queue_still_takes_what_takes_the_place_of_others() {
+    let mut board = Board::new(Limits { most: 2, ..LIMITS }, 1);
+    board.enqueue(vec![entry("a", 1), entry("b", 1)], &BTreeMap::new()).unwrap();
+    board.amend(Entry { priority: Priority::HIGH, ..entry("a", 1) }, &BTreeMap::new()).unwrap();
+    board.enqueue(vec![Entry { run: 2, ..entry("b", 1) }], &BTreeMap::new()).unwrap();
+    assert_eq!(board.enqueue(vec![entry("c", 1)], &BTreeMap::new()), Err(QueueError::Full { most: 2 }));
+    assert_eq!(names(&claim(&mut board, 9)), ["a", "b"]);
+}
+
+#[test]
+fn what_became_of_a_need_is_known_although_the_last_that_waited_for_it_leaves_in_the_same_call() {
+    let mut board = board(vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block)]);
+    board.request(&id("a"), &Request::Cancel).unwrap();
+    let again = Entry { run: 2, ..entry("b", 1) };
+    board.enqueue(vec![again, needing("c", &["a"], OnDependencyFailure::Run)], &BTreeMap::new()).unwrap();
+    assert_eq!(names(&claim(&mut board, 9)), ["b", "c"]);
+}
+
+#[test]
+fn an_adopted_task_whose_lease_runs_out_can_be_claimed_at_once() {
+    let mut board = Board::new(Limits { lease: Some(Duration::from_millis(50)), ..LIMITS }, 1);
+    let later = Entry { not_before: Some(Timestamp(500)), ..entry("a", 1) };
+    board.enqueue(vec![later], &BTreeMap::new()).unwrap();
+    board.adopt(&id("a"), 1, &"here".into(), Timestamp(100)).unwrap();
+    board.pass(Timestamp(200));
+    assert_eq!(board.next_due(), None);
+    assert_eq!(names(&claim(&mut board, 1)), ["a"]);
+}

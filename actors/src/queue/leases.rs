@@ -33,6 +33,8 @@ impl Board {
         self.turn(task, QueueState::InProgress);
         let slot = self.slots.get_mut(task)?;
         slot.give_to(Held { fence, holder: holder.clone(), until });
+        // Its time has come, however it came to be held.
+        slot.not_before = None;
         self.leases.extend(until.map(|until| (until, task.clone())));
         let entry = slot.entry(task);
         let lease = Lease { task: task.clone(), run: entry.run, fence };

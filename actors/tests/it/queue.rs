@@ -8,7 +8,7 @@ use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Journal as _, TaskStatus};
-use moothall_actors::testing::{Scenario, Stage, draft, spec};
+use moothall_actors::testing::{FakeContexts, Scenario, Stage, draft, spec};
 use moothall_actors::view::TaskState;
 use moothall_actors::{Approved, Enqueued, NewPlan, NewTask};
 
@@ -385,5 +385,27 @@ async fn a_plan_that_changed_brings_up_to_date_what_has_not_begun() {
     let asks = stage.model.asks();
     let mut of_c = asks.iter().filter(|call| call.id.run.task == task("c"));
     assert!(of_c.all(|call| call.shared.contains("something else")), "the new text is what the council got");
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_plan_adds_to_a_task_that_is_just_beginning_is_waited_for() {
+    let contexts = FakeContexts::new(|_| (secs(2), Ok(FakeContexts::context("known"))));
+    let script = |call: &moothall_actors::ports::ModelCall, _| usual(call, ms(10));
+    let stage = Scenario::new().reacts(script).context(contexts).council("DEV", 3).start().await;
+    let of_story = |name, needs: &[&str]| {
+        let metadata = [("story_id".to_owned(), "s-1".to_owned())].into();
+        let draft = moothall_actors::domain::task::TaskDraft { metadata, ..draft(&format!("do {name}")) };
+        NewTask { spec: spec(draft), ..new(name, needs) }
+    };
+    stage.system().approve(plan("1", vec![of_story("a", &[])])).await.unwrap();
+    // It is claimed, and its context is being fetched.
+    pass(secs(1)).await;
+    let tasks = vec![of_story("a", &["b"]), of_story("b", &[])];
+    let approved = stage.system().approve(plan("2", tasks)).await.unwrap();
+    assert_eq!(changes(&approved), [("a", Change::Updated), ("b", Change::Added)]);
+    until_ended(&stage, 2).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["b", "a"]);
+    assert_all_permits_are_back(&stage);
     stage.close().await;
 }

@@ -39,7 +39,7 @@ mod world;
 pub use attached::{Attached, Hold};
 pub use deliberation::prompt::{PromptError, Prompts, TEMPLATES};
 pub use dispatcher::{
-    Approved, Enqueued, ExecutionAnswer, MOST_ATTEMPTS, NewPlan, NewTask, Pauses, StoryMove, StoryNote,
+    Approved, Enqueued, ExecutionAnswer, Heard, MOST_ATTEMPTS, NewPlan, NewTask, Pauses, StoryMove, StoryNote, Underway,
 };
 pub use roster::CouncilDraft;
 pub use supervisor::policy;

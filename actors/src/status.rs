@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::System;
 use crate::domain::council::Council;
-use crate::domain::id::Role;
+use crate::domain::id::{Role, Timestamp};
 use crate::domain::task::TaskKind;
 use crate::ports::JournalHealth;
 use crate::view::{
@@ -57,6 +57,12 @@ impl System {
         };
         let ((a, b), (c, d)) = (of_kind(TaskKind::Deliberate), of_kind(TaskKind::Orchestrate));
         (a + c, b + d)
+    }
+
+    /// By the clock that all events go by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.world.ports.clock.now()
     }
 
     /// The system as a whole.

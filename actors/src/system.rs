@@ -13,6 +13,7 @@ use crate::deliberation::read_ending;
 use crate::dispatcher::{Told, told};
 use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::{RunId, StreamId, TaskId};
+use crate::domain::queue::QueueState;
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
@@ -179,7 +180,8 @@ impl System {
         let (row, ended) = self.stored(task).await?;
         if let Some(state) = row.queue.filter(|_| row.status == TaskStatus::Open) {
             let Told { entry, reason, .. } = told(&*self.world.ports.journal, task).await?;
-            return Ok(TaskView { row, state: TaskState::Waiting { state, entry, reason } });
+            let underway = Some(task).filter(|_| state == QueueState::Dispatched).and_then(|task| self.underway(task));
+            return Ok(TaskView { row, state: TaskState::Waiting { state, entry, reason, underway } });
         }
         let state = match ended.outcome().await {
             Ok(outcome) => TaskState::Completed(outcome),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dispatcher::Underway;
 use crate::domain::council::{Council, Seat};
 use crate::domain::id::{Role, TaskId};
 use crate::domain::queue::{Entry, QueueState};
@@ -84,6 +85,8 @@ pub enum TaskState {
         entry: Option<Arc<Entry>>,
         /// Why it is PARKED, or what it is BLOCKED by.
         reason: Option<Arc<str>>,
+        /// Of a DISPATCHED one, once somebody was asked to carry its winner out.
+        underway: Option<Underway>,
     },
     /// Waits for a permit or for its council.
     Pending,

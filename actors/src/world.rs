@@ -87,6 +87,8 @@ pub struct QueueSettings {
     /// The pause before the first of them; it doubles each time.
     pub retry_min: Duration,
     pub retry_max: Duration,
+    /// A winner that is carried out elsewhere and of which nothing is heard for so long is stalled.
+    pub stall: Duration,
     /// Who works: the store's id, so that a restart knows its own leases.
     pub holder: Arc<str>,
 }
@@ -101,6 +103,7 @@ impl Default for QueueSettings {
             retries: 3,
             retry_min: Duration::from_secs(1),
             retry_max: Duration::from_secs(300),
+            stall: Duration::from_secs(600),
             holder: "here".into(),
         }
     }
@@ -205,6 +208,8 @@ pub(crate) struct Registry {
     dispatcher: Mutex<Option<ActorRef<dispatcher::Message>>>,
     pub(crate) deliberations: DashMap<Role, ActorRef<supervisor::DeliberationsMessage>>,
     pub(crate) running: DashMap<TaskId, Arc<Running>>,
+    /// Winners that others carry out.
+    pub(crate) underway: DashMap<TaskId, dispatcher::Underway>,
     pub(crate) tree: DashMap<String, ActorNode>,
     /// Standing actors by name, for tests that kill them.
     #[cfg(any(test, feature = "testing"))]

@@ -6,6 +6,7 @@
 //!  exit 0 ◀─ close journal ◀─ end gRPC and HTTP ◀─ drain the actors ◀─ not ready any more ◀────────┘
 //! ```
 
+mod backlog;
 mod bare;
 mod councils;
 mod events;
@@ -155,7 +156,8 @@ pub async fn run(
     let serving =
         grpc::serve(grpc_listener, (system.clone(), intake), journal.clone(), standing, settings, until(ended));
     let grpc = tokio::spawn(serving);
-    let upkeep = [retention::begin(journal.store(), config.retention, clock), sizes::begin(journal.store())];
+    let pruning = retention::begin(journal.store(), config.retention, clock);
+    let upkeep = [pruning, sizes::begin(journal.store()), backlog::begin(system.clone())];
     readiness.enter(Stage::Ready);
     warn_if_open(&config);
     ready(addresses);

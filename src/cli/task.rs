@@ -12,7 +12,7 @@ use super::queue;
 use super::verdict::Verdict;
 use super::work::Wanted;
 use crate::grpc::proto::moothall::v1::{
-    CancelTaskRequest, GetTaskRequest, ListTasksRequest, OnDependencyFailure, ParkTaskRequest, QueueState,
+    CancelTaskRequest, Execution, GetTaskRequest, ListTasksRequest, OnDependencyFailure, ParkTaskRequest, QueueState,
     RetryTaskRequest, SubmitTaskRequest, Task, TaskKind, TaskStatus,
 };
 
@@ -227,6 +227,12 @@ fn waits(task: &Task) -> Option<String> {
     state.map(queue::word)
 }
 
+fn carried_out(execution: &Execution) -> String {
+    let Execution { agent_id, attempt, asked_at_ms, heard_at_ms, stalled, .. } = execution;
+    let heard = if *stalled { "stalled: nothing was heard since" } else { "last heard of" };
+    format!("by {agent_id}, attempt {attempt}, asked {}; {heard} {}", time(*asked_at_ms), time(*heard_at_ms))
+}
+
 /// All there is to say of one task, a line each.
 pub(super) fn show(task: &Task, output: &Output) -> io::Result<()> {
     let kind = match task.kind() {
@@ -257,6 +263,7 @@ pub(super) fn show(task: &Task, output: &Output) -> io::Result<()> {
         let tokens = format!("{} + {}", count(task.prompt_tokens), count(task.completion_tokens));
         rows.push(vec!["tokens".to_owned(), tokens]);
     }
+    rows.extend(task.execution.as_ref().map(|execution| vec!["carried out".to_owned(), carried_out(execution)]));
     if task.simulated {
         rows.push(vec!["simulated".to_owned(), "yes: its answers are scripted".to_owned()]);
     }

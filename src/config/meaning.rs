@@ -167,6 +167,7 @@ fn queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<QueueConfig> {
     let retries = rules.whole("queue.retries", raw.retries, 0..=1_000);
     let retry_min = rules.time_within("queue.retry_min", raw.retry_min, 0.001..=DAY);
     let retry_max = rules.time_within("queue.retry_max", raw.retry_max, 0.001..=DAY);
+    let stall = rules.time_within("queue.stall", raw.stall, 1.0..=30.0 * DAY);
     if raw.retry_min > raw.retry_max {
         return rules.refuse("queue.retry_max", "must not be below queue.retry_min");
     }
@@ -178,6 +179,7 @@ fn queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<QueueConfig> {
         retries: retries?,
         retry_min: retry_min?,
         retry_max: retry_max?,
+        stall: stall?,
         ..QueueSettings::default()
     };
     Some(QueueConfig { url: url?, age: age?, dispatch })

@@ -60,6 +60,7 @@ sections! {
         retries: i64,
         retry_min: f64,
         retry_max: f64,
+        stall: f64,
     }
     RawPlans { max_tasks: i64, unknown_role: String, hold_until_phase: String, on_dependency_failure: String, }
     RawUrl { url: String, }

@@ -34,6 +34,7 @@ mod shown;
 mod tasks;
 mod then;
 pub(crate) mod verdict;
+mod waiting;
 
 pub use council::AgentSettings;
 pub use door::ModelServers;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use moothall_actors::System;
 use moothall_actors::domain::id::{Role, TaskId};
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::domain::verdict::Outcome;
@@ -10,6 +9,7 @@ use moothall_actors::error::SystemError;
 use moothall_actors::ports::{TaskRow, TaskStatus};
 use moothall_actors::progress::{Phase, Update};
 use moothall_actors::view::{TaskState, TaskView};
+use moothall_actors::{System, Underway};
 use tonic::Status;
 
 use super::answer::{self, Finished};
@@ -17,6 +17,9 @@ use super::number::{int, long, millis};
 use super::proto::moothall::v1 as wire;
 use super::{class, queue};
 use crate::error::status;
+
+/// A phase beside those of a deliberation.
+const EXECUTING: &str = "executing";
 
 /// The store knows what ended; where an open one is, only the system does.
 pub(super) async fn listed(system: &System, row: TaskRow) -> wire::Task {
@@ -33,8 +36,11 @@ pub(super) fn shown(view: &TaskView) -> wire::Task {
     let mut task = of_row(&view.row);
     match &view.state {
         TaskState::Pending => at(&mut task, Phase::Pending, 0),
-        TaskState::Waiting { entry, reason, .. } => {
+        TaskState::Waiting { entry, reason, underway, .. } => {
             at(&mut task, Phase::Pending, 0);
+            if let Some(underway) = underway {
+                carried_out(&mut task, underway);
+            }
             task.queue_reason = reason.as_deref().unwrap_or_default().to_owned();
             task.priority = entry.as_ref().map_or(0, |entry| i32::from(entry.priority.get()));
             task.needs = entry.iter().flat_map(|entry| &entry.needs).map(ToString::to_string).collect();
@@ -74,6 +80,45 @@ pub(super) fn shown(view: &TaskView) -> wire::Task {
 fn at(task: &mut wire::Task, phase: Phase, percent: u8) {
     phase.as_str().clone_into(&mut task.phase);
     task.progress_percent = i32::from(percent);
+}
+
+/// In the phase that no deliberation has: others are at work.
+fn carried_out(task: &mut wire::Task, underway: &Underway) {
+    let heard = underway.heard.as_ref();
+    let text = |text: Option<&Arc<str>>| text.map(ToString::to_string).unwrap_or_default();
+    let execution = wire::Execution {
+        attempt: int(underway.attempt),
+        agent_id: underway.agent.to_string(),
+        asked_at_ms: long(underway.asked_at.0),
+        heard_at_ms: long(underway.since.0),
+        stalled: underway.stalled,
+        progress_percent: heard.and_then(|heard| heard.percent).map_or(0, i32::from),
+        message: text(heard.and_then(|heard| heard.message.as_ref())),
+        said_by: text(heard.map(|heard| &heard.agent)),
+    };
+    EXECUTING.clone_into(&mut task.phase);
+    task.progress_percent = execution.progress_percent;
+    task.current_step = match execution.message.as_str() {
+        "" => format!("{} carries the winner out", execution.agent_id),
+        said => said.to_owned(),
+    };
+    task.execution = Some(execution);
+}
+
+/// While a winner is carried out, as an update of its task; `None` = it is not.
+pub(super) fn executing(index: u64, view: &TaskView) -> Option<wire::TaskUpdate> {
+    let TaskState::Waiting { underway: Some(_), .. } = &view.state else { return None };
+    let task = shown(view);
+    let execution = task.execution?;
+    Some(wire::TaskUpdate {
+        index: long(index),
+        at_ms: execution.heard_at_ms,
+        phase: task.phase,
+        progress_percent: task.progress_percent,
+        current_step: task.current_step,
+        current_agent: execution.agent_id,
+        ..Default::default()
+    })
 }
 
 fn used(task: &mut wire::Task, update: &Update) {

@@ -1,16 +1,13 @@
 //! `moothall.v1.TaskService`: what became of each task.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use moothall_actors::domain::id::{MAX_ID_BYTES, Role, TaskId};
 use moothall_actors::domain::plan::Change;
-use moothall_actors::error::SystemError;
 use moothall_actors::ports::{TaskQuery, TaskStatus};
 use moothall_actors::view::TaskState;
 use moothall_actors::{Attached, System};
-use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use super::answer::Finished;
@@ -23,9 +20,9 @@ use super::orchestrator::parsed;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::task_service_server::TaskService;
 use super::shown::{ended, listed, shown, updated};
+use super::waiting::{self, Turn};
 use super::{planning, queue};
 use crate::error::{journal_status, status};
-use crate::http::Stage;
 
 pub(super) const DEFAULT_PAGE: usize = 100;
 pub(super) const MAX_PAGE: i32 = 1000;
@@ -93,15 +90,18 @@ impl TaskService for Tasks {
         let system = self.door.system.clone();
         let view = system.task(&task).await.map_err(|error| status(&error))?;
         let (texts, role) = (message.include_texts, view.row.role);
-        let begun = begun(system.clone(), task.clone(), self.door.readiness.subscribe());
         let attached = match view.state {
-            TaskState::Waiting { .. } => stream::once(begun).left_stream(),
-            _ => stream::iter([system.attach(&task).await]).right_stream(),
-        };
-        let told = attached.flat_map(move |attached| match attached {
-            Ok(attached) => {
-                updates(system.clone(), task.clone(), attached, after, texts.then(|| role.clone())).left_stream()
+            TaskState::Waiting { .. } => {
+                waiting::turns(system.clone(), task.clone(), self.door.readiness.subscribe()).left_stream()
             }
+            _ => stream::iter([system.attach(&task).await.map(|attached| Turn::Begun(attached, 0))]).right_stream(),
+        };
+        let told = attached.flat_map(move |turn| match turn {
+            Ok(Turn::Begun(attached, before)) => {
+                let place = Place { after, before };
+                updates(system.clone(), task.clone(), attached, place, texts.then(|| role.clone())).left_stream()
+            }
+            Ok(Turn::CarriedOut(update)) => stream::iter([Ok(*update)]).right_stream(),
             Err(error) => stream::iter([Err(status(&error))]).right_stream(),
         });
         Ok(Response::new(self.door.guards.guard(deadline, told)))
@@ -191,20 +191,13 @@ impl Tasks {
     }
 }
 
-/// How soon whoever watches a task that waits sees that it has begun.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
-
-/// Waits for the turn of a task. A daemon that drains waits for its streams: this one ends itself.
-async fn begun(system: System, task: TaskId, mut stage: watch::Receiver<Stage>) -> Result<Attached, SystemError> {
-    loop {
-        if !matches!(system.task(&task).await?.state, TaskState::Waiting { .. }) {
-            return system.attach(&task).await;
-        }
-        let draining = stage.wait_for(|&stage| stage == Stage::Draining);
-        if tokio::time::timeout(LOOK_PAUSE, draining).await.is_ok() {
-            return Err(SystemError::Unavailable("the daemon is stopping".into()));
-        }
-    }
+/// From where on the updates of a run are wanted.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Only later ones.
+    after: u64,
+    /// Updates that this reader got before them.
+    before: u64,
 }
 
 /// What happens in a run, after a place in it. `role` = texts are wanted.
@@ -212,7 +205,7 @@ fn updates(
     system: System,
     task: TaskId,
     attached: Attached,
-    after: u64,
+    Place { after, before }: Place,
     role: Option<Role>,
 ) -> impl Stream<Item = Result<wire::TaskUpdate, Status>> + Send + 'static {
     events(attached).filter_map(move |event| {
@@ -220,9 +213,9 @@ fn updates(
         async move {
             match event {
                 Event::Updated(index, _) if index <= after => None,
-                Event::Updated(index, update) => Some(Ok(updated(index, &update, role.as_ref()))),
+                Event::Updated(index, update) => Some(Ok(updated(before + index, &update, role.as_ref()))),
                 Event::Ended { index, percent, result } => {
-                    Some(ended(&system, &task, index, percent, result, role.is_some()).await)
+                    Some(ended(&system, &task, before + index, percent, result, role.is_some()).await)
                 }
             }
         }

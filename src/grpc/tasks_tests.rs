@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use moothall_actors::domain::answer::{Class, Usage};
 use moothall_actors::domain::id::{Stage, Timestamp};
+use moothall_actors::error::SystemError;
 use moothall_actors::progress::Happened;
 use tonic_types::StatusExt;
 

@@ -12,15 +12,15 @@ use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::problem::Problems;
 use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
 use moothall_actors::error::SystemError;
-use moothall_actors::{ExecutionAnswer, StoryMove, StoryNote, System};
+use moothall_actors::{ExecutionAnswer, Heard, StoryMove, StoryNote, System};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{By, Intake};
 use crate::error::cut;
 use crate::nats::{
-    AgentCompleted, AgentFailed, Delivery, Handled, Inbox, InboxKey, Incoming, Origin, PlanApproved, Rejection,
-    STREAMS, StoryTransitioned, Unavailable,
+    AgentCompleted, AgentFailed, AgentProgress, Delivery, Handled, Inbox, InboxKey, Incoming, Origin, PlanApproved,
+    Rejection, STREAMS, StoryTransitioned, Unavailable,
 };
 use crate::plan::approval;
 
@@ -31,6 +31,8 @@ const GRACE: Duration = Duration::from_secs(86_400);
 /// Of what an agent says of its work; what is longer is cut.
 const MAX_OUTPUT_BYTES: usize = 256 * 1024;
 const MAX_ERROR_BYTES: usize = 4 * 1024;
+/// Of what it says while it works.
+const MAX_PROGRESS_BYTES: usize = 1024;
 /// In the types of failures that pass.
 const TRANSIENT: [&str; 6] = ["transient", "timeout", "timed", "unavailable", "connection", "rate"];
 /// Of a stream that is none of ours.
@@ -70,8 +72,7 @@ impl EventInbox {
             Incoming::ContextUpdated(event) => {
                 self.system.context_changed(&event.story_id, event.version.as_deref());
             }
-            // Nothing is kept of it.
-            Incoming::AgentProgress(_) => return Ok(Handled::NotOurs),
+            Incoming::AgentProgress(event) => return self.progressed(event).await,
         }
         Ok(Handled::Done)
     }
@@ -111,6 +112,19 @@ impl EventInbox {
 
     async fn executed(&self, answer: ExecutionAnswer, receipt: Receipt) -> Result<Handled, SystemError> {
         let is_ours = self.system.executed(answer, receipt).await?;
+        Ok(if is_ours { Handled::Done } else { Handled::NotOurs })
+    }
+
+    /// Nothing of it has to be durable: the agent says it again.
+    async fn progressed(&self, event: AgentProgress) -> Result<Handled, SystemError> {
+        let task = whose(&event.task_id, &event.agent_id)?;
+        let heard = Heard {
+            agent: event.agent_id.into(),
+            percent: event.progress_pct.map(percent),
+            message: event.message.map(|message| cut(&message, MAX_PROGRESS_BYTES).into()),
+            at: self.system.now(),
+        };
+        let is_ours = self.system.progressed(&task, heard).await?;
         Ok(if is_ours { Handled::Done } else { Handled::NotOurs })
     }
 
@@ -177,7 +191,7 @@ fn kept(rejection: Rejection) -> Rejected {
 /// By its place: known for as long as its stream can hold it.
 fn receipt(key: &InboxKey) -> Receipt {
     let InboxKey { stream, sequence, published_ns } = key;
-    let name = ReceiptKey::of(&["place", stream, &sequence.to_string(), &published_ns.to_string()]);
+    let name = ReceiptKey::place(stream, *sequence, *published_ns);
     let age = STREAMS.iter().find(|row| row.name == stream).map_or(LONGEST_AGE, |row| row.max_age);
     let published = Duration::from_nanos(u64::try_from(*published_ns).unwrap_or_default());
     let until = published.saturating_add(age).saturating_add(GRACE);
@@ -221,9 +235,19 @@ fn may_heal(kind: &str) -> bool {
 }
 
 fn answer(task: &str, agent: &str, attempt: Option<u32>, outcome: Executed) -> Result<ExecutionAnswer, SystemError> {
+    Ok(ExecutionAnswer { task: whose(task, agent)?, agent: agent.into(), attempt, outcome })
+}
+
+/// The task that an agent speaks of.
+fn whose(task: &str, agent: &str) -> Result<TaskId, SystemError> {
     short(&[("agent_id", agent, MAX_ID_BYTES)])?;
-    let task = TaskId::parse("task_id", task).map_err(|problem| SystemError::Invalid(Problems(vec![problem])))?;
-    Ok(ExecutionAnswer { task, agent: agent.into(), attempt, outcome })
+    TaskId::parse("task_id", task).map_err(|problem| SystemError::Invalid(Problems(vec![problem])))
+}
+
+/// Whole, and within 0 and 100 whatever was said.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within 0 and 100")]
+fn percent(said: f64) -> u8 {
+    if said.is_nan() { 0 } else { said.clamp(0.0, 100.0) as u8 }
 }
 
 /// The event as the plan's reader takes it, in the words in which it came.
@@ -305,6 +329,13 @@ mod tests {
         assert_eq!(moves(None), None);
         assert_eq!(moves(Some("1")), moves(Some("1")));
         assert_ne!(moves(Some("1")), moves(Some("2")));
+    }
+
+    #[test]
+    fn progress_is_a_whole_number_of_percent_whatever_is_said() {
+        for (said, shown) in [(0.0, 0), (41.7, 41), (100.0, 100), (250.0, 100), (-3.0, 0), (f64::NAN, 0)] {
+            assert_eq!(percent(said), shown, "{said}");
+        }
     }
 
     #[test]

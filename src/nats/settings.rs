@@ -37,9 +37,12 @@ pub struct Settings {
 /// How messages are taken in.
 #[derive(Clone, Debug)]
 pub struct Consume {
-    /// Most messages in hand per consumer: each costs its size in memory, up to the server's `max_payload`, and a pause
-    /// holds them.
+    /// Most messages in hand per consumer. They wait for the disk together: the more, the more of them share a write.
     pub in_hand: usize,
+    /// Nothing more is pulled while those in hand have so many bytes; a pause holds them.
+    pub in_hand_bytes: usize,
+    /// Most messages of one pull: so many of the server's `max_payload` may come on top of the bytes above.
+    pub a_pull: usize,
     /// The server delivers again what is not acknowledged so long; a handling that lasts says so three times in it. Given
     /// to durables that are made; one that exists keeps its own, and that one is then kept to.
     pub ack_wait: Duration,
@@ -195,6 +198,8 @@ impl Settings {
             ("ping_every", self.ping_every.is_zero()),
             ("request_timeout", self.request_timeout.is_zero()),
             ("consume.in_hand", self.consume.in_hand == 0),
+            ("consume.in_hand_bytes", self.consume.in_hand_bytes == 0),
+            ("consume.a_pull", self.consume.a_pull == 0),
             ("consume.ack_wait", self.consume.ack_wait.is_zero()),
             ("consume.most_failures", self.consume.most_failures == 0),
             ("consume.pull_wait", self.consume.pull_wait.is_zero()),
@@ -233,7 +238,9 @@ impl std::fmt::Debug for Settings {
 impl Default for Consume {
     fn default() -> Self {
         Self {
-            in_hand: 64,
+            in_hand: 256,
+            in_hand_bytes: 32 * 1024 * 1024,
+            a_pull: 64,
             ack_wait: Duration::from_secs(30),
             max_ack_pending: 1_000,
             pull_wait: Duration::from_secs(5),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use moothall_actors::domain::event::{NewEvent, SCHEMA};
-use moothall_actors::ports::{Committed, JournalError};
+use moothall_actors::ports::{AT_THE_END, Committed, JournalError};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 
 use super::error::Cure;
@@ -82,15 +82,23 @@ struct Work<'c> {
 
 impl Work<'_> {
     fn batch(&mut self, pending: &Pending) -> rusqlite::Result<Outcome> {
-        if let Some(conflict) = self.claim(&pending.appends)? {
-            return Ok(match self.first_seq_of_all(pending)? {
-                Some(first_seq) => Ok(Committed { first_seq }),
-                None => Err(conflict),
-            });
+        // What asks for no version finds no conflict either: only its events tell that it was written before.
+        let is_bound = !pending.appends.iter().any(|append| append.expected_version == AT_THE_END);
+        if !is_bound && let Some(first_seq) = self.first_seq_of_all(pending)? {
+            return Ok(Ok(Committed { first_seq }));
         }
+        let bases = match self.claim(&pending.appends)? {
+            Ok(bases) => bases,
+            Err(conflict) => {
+                return Ok(match self.first_seq_of_all(pending)? {
+                    Some(first_seq) => Ok(Committed { first_seq }),
+                    None => Err(conflict),
+                });
+            }
+        };
         if let Some(receipt) = &pending.receipt {
             if exchange::is_received(self.conn, receipt)? {
-                self.disclaim(&pending.appends)?;
+                self.disclaim(&pending.appends, &bases)?;
                 return Ok(Err(JournalError::Received));
             }
             exchange::note(self.conn, receipt, self.now)?;
@@ -99,42 +107,46 @@ impl Work<'_> {
             exchange::save(self.conn, cursor)?;
         }
         let mut first_seq = None;
-        for append in &pending.appends {
-            let seq = self.append(append)?;
+        for (append, base) in pending.appends.iter().zip(bases) {
+            let seq = self.append(append, base)?;
             first_seq = first_seq.or(seq);
         }
         Ok(Ok(Committed { first_seq: first_seq.unwrap_or(0) }))
     }
 
-    /// Notes the versions that the batch will make, or none of them.
-    fn claim(&mut self, appends: &[EncodedAppend]) -> rusqlite::Result<Option<JournalError>> {
-        for (place, append) in appends.iter().enumerate() {
+    /// Notes the versions that the batch will make, or none of them. The version before each append.
+    fn claim(&mut self, appends: &[EncodedAppend]) -> rusqlite::Result<Result<Vec<u64>, JournalError>> {
+        let mut bases = Vec::with_capacity(appends.len());
+        for append in appends {
             let (stream, expected) = (append.stream.clone(), append.expected_version);
             let standing = match expected {
-                0 => self.streams.standing_of_new(self.conn, &stream)?,
+                0 | AT_THE_END => self.streams.standing_of_new(self.conn, &stream)?,
                 _ => self.streams.standing(self.conn, &stream)?,
             };
             let actual = standing.as_ref().map_or(0, |standing| standing.version);
+            let is_expected = actual == expected || expected == AT_THE_END;
             match standing {
-                Some(standing) if actual == expected && !standing.pruned => {
+                Some(standing) if is_expected && !standing.pruned => {
                     standing.version += append.events.len() as u64;
                     if std::mem::take(&mut standing.new) {
                         self.projection.count_stream();
                     }
+                    bases.push(actual);
                 }
                 _ => {
-                    self.disclaim(&appends[..place])?;
-                    return Ok(Some(JournalError::Conflict { stream, expected, actual }));
+                    self.disclaim(appends, &bases)?;
+                    return Ok(Err(JournalError::Conflict { stream, expected, actual }));
                 }
             }
         }
-        Ok(None)
+        Ok(Ok(bases))
     }
 
-    fn disclaim(&mut self, claimed: &[EncodedAppend]) -> rusqlite::Result<()> {
-        for append in claimed.iter().rev() {
+    /// As many as there are bases.
+    fn disclaim(&mut self, claimed: &[EncodedAppend], bases: &[u64]) -> rusqlite::Result<()> {
+        for (append, base) in claimed.iter().zip(bases).rev() {
             if let Some(standing) = self.streams.standing(self.conn, &append.stream)? {
-                standing.version = append.expected_version;
+                standing.version = *base;
             }
         }
         Ok(())
@@ -153,11 +165,11 @@ impl Work<'_> {
     }
 
     /// The seq of its first event.
-    fn append(&mut self, append: &EncodedAppend) -> rusqlite::Result<Option<u64>> {
+    fn append(&mut self, append: &EncodedAppend, base: u64) -> rusqlite::Result<Option<u64>> {
         let standing = self.streams.standing(self.conn, &append.stream)?;
         let stream = standing.ok_or(rusqlite::Error::QueryReturnedNoRows)?.id;
         let mut first = None;
-        for (version, (event, payload)) in (append.expected_version + 1..).zip(&append.events) {
+        for (version, (event, payload)) in (base + 1..).zip(&append.events) {
             let seq = self.insert(stream, version, event, payload)?;
             self.projection.apply(&append.stream, version, seq, event)?;
             first = first.or(Some(unsigned(seq)));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Message;
 use super::settle::record;
 use super::stream::{MOST_TRIES, append};
+use super::underway::{self, Underway};
 use crate::System;
 use crate::domain::answer::Class;
 use crate::domain::event::{Event, Executed, Execution, Recorded, TaskFailure};
@@ -82,6 +83,12 @@ impl Dispatched {
     fn due(&self) -> Timestamp {
         let limit = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
         Timestamp(self.asked_at.0.saturating_add(limit))
+    }
+
+    /// As it is watched from now on.
+    fn underway(&self, since: Timestamp) -> Underway {
+        let (run, attempt, agent) = (self.row.run, self.attempt, self.winner.clone());
+        Underway { run, attempt, agent, asked_at: self.asked_at, heard: None, since, stalled: false }
     }
 
     fn request(&self) -> Event {
@@ -166,6 +173,7 @@ async fn end_attempt(
     let row = &found.row;
     let batch = Batch { receipt, ..Batch::of(vec![append(world, &row.task, row.version, events)]) };
     commit_patiently(&*world.ports.journal, batch).await?;
+    world.registry.underway.remove(&row.task);
     if let Some(report) = report {
         tell_queue(world, row, report).await;
     }
@@ -197,7 +205,10 @@ pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Option<Timest
                 let asking = Batch::of(vec![append(world, &row.task, row.version, vec![found.request()])]);
                 commit_patiently(&*world.ports.journal, asking).await.map(drop)
             }
-            (_, false) => return Ok(Some(found.due())),
+            (_, false) => {
+                underway::begin(world, task, found.underway(now));
+                return Ok(Some(found.due()));
+            }
             (_, true) => {
                 let agent = Arc::from(found.winner.as_str());
                 end_attempt(world, &found, &agent, &Executed::Silent, None).await

@@ -24,6 +24,7 @@ mod settle;
 mod state;
 mod story;
 mod stream;
+mod underway;
 mod waiting;
 
 pub(crate) use self::actor::{Arguments, Dispatcher};
@@ -34,3 +35,4 @@ pub(crate) use self::message::Message;
 pub use self::pause::Pauses;
 pub use self::story::{StoryMove, StoryNote};
 pub(crate) use self::stream::{Told, told};
+pub use self::underway::{Heard, Underway};

@@ -13,7 +13,7 @@ use crate::domain::receipt::Receipt;
 use crate::error::SystemError;
 use crate::exchange::note;
 use crate::ports::queue::{Filter, Row};
-use crate::ports::{Append, Batch, JournalError, commit_patiently, whole_stream};
+use crate::ports::{AT_THE_END, Append, Batch, JournalError, commit_patiently, whole_stream};
 use crate::world::World;
 
 /// Tasks looked at at once.
@@ -39,19 +39,10 @@ impl System {
 
     /// Something is known of a story that its later tasks are told. Durable when it answers.
     pub async fn note_of_story(&self, story: &str, note: StoryNote, receipt: Receipt) -> Result<(), SystemError> {
-        let stream = StreamId::story(story);
-        // The journal says what the version is, sooner than a stream of any length is read.
-        let mut version = 0;
-        for _ in 0..MOST_TRIES {
-            let append = said(&self.world, &stream, version, Some(story.into()), note.clone().into());
-            let batch = Batch { receipt: Some(receipt.clone()), ..Batch::of(vec![append]) };
-            match commit_patiently(&*self.world.ports.journal, batch).await {
-                Ok(_) => return Ok(()),
-                Err(JournalError::Conflict { actual, .. }) => version = actual,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(busy(story))
+        let append = said(&self.world, &StreamId::story(story), AT_THE_END, Some(story.into()), note.into());
+        let batch = Batch { receipt: Some(receipt), ..Batch::of(vec![append]) };
+        commit_patiently(&*self.world.ports.journal, batch).await?;
+        Ok(())
     }
 }
 

@@ -123,7 +123,10 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
 /// The queue hears of it, and what follows for other tasks is written.
 async fn tell(world: &World, task: &TaskId, news: News) -> u32 {
     let (run, told) = match news {
-        News::Asked { run, request } => (run, world.ports.queue.request(task, request).await),
+        News::Asked { run, request } => {
+            world.registry.underway.remove(task);
+            (run, world.ports.queue.request(task, request).await)
+        }
         News::Queued { entry, ended } => {
             (entry.run, world.ports.queue.enqueue(vec![Entry::clone(&entry)], ended).await)
         }

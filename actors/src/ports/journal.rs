@@ -13,11 +13,14 @@ use crate::domain::queue::{QueueState, Standing};
 use crate::domain::receipt::Receipt;
 use crate::domain::task::{TaskKind, TaskSpec};
 
+/// In the place of a version: behind whatever stands there. For events that mean the same whatever came before them.
+pub const AT_THE_END: u64 = u64::MAX;
+
 /// Events for one stream, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Append {
     pub stream: StreamId,
-    /// The stream's version before the first of them; 0 = a new stream.
+    /// The stream's version before the first of them; 0 = a new stream, [`AT_THE_END`] = any.
     pub expected_version: u64,
     pub events: Vec<NewEvent>,
 }

@@ -13,8 +13,8 @@ pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
 pub use context::{Blocks, Context, ContextError, ContextQuery, ContextSource, DEFAULT_CONTEXT_TOKENS, StoryPhase};
 pub use journal::{
-    Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery,
-    TaskRow, TaskStatus, failed_because_of, skipped_because_of, whole_stream,
+    AT_THE_END, Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery,
+    TaskQuery, TaskRow, TaskStatus, failed_because_of, skipped_because_of, whole_stream,
 };
 pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};

@@ -15,8 +15,8 @@ use crate::domain::queue::{QueueState, Standing};
 use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::domain::task::TaskKind;
 use crate::ports::{
-    Ack, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
-    TaskStatus,
+    AT_THE_END, Ack, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery,
+    TaskRow, TaskStatus,
 };
 
 /// What may go wrong on the way to the disk.
@@ -180,7 +180,7 @@ impl Log {
         }
         for append in &batch.appends {
             let actual = self.version(&append.stream);
-            if actual != append.expected_version {
+            if actual != append.expected_version && append.expected_version != AT_THE_END {
                 let (stream, expected) = (append.stream.clone(), append.expected_version);
                 return Err(JournalError::Conflict { stream, expected, actual });
             }

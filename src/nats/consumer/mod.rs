@@ -25,6 +25,7 @@ mod pull;
 mod turns;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -33,7 +34,7 @@ use async_nats::jetstream::{AckKind, Message};
 use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::connection::{self, Link};
@@ -50,6 +51,9 @@ use pull::Pull;
 use turns::{Turn, Turns};
 
 pub(super) use durable::{filters, find};
+
+/// How long a pull waits for more room: it costs the same for one message as for many.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Between two tries to find or make the durable.
 const MAKE_AGAIN: Backoff = Backoff { first: Duration::from_millis(250), most: Duration::from_secs(30) };
@@ -70,7 +74,32 @@ pub(super) struct Pump {
     phase: watch::Receiver<Phase>,
     failures: Arc<Failures>,
     hands: JoinSet<Turn>,
+    load: Load,
     turns: Turns,
+}
+
+/// The bytes of all that is in hand.
+#[derive(Clone, Debug, Default)]
+struct Load(Arc<AtomicUsize>);
+
+/// The bytes of one message, until it is dropped.
+struct Weight(Load, usize);
+
+impl Load {
+    fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) -> Weight {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Weight(self.clone(), bytes)
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// Why pulling ended.
@@ -88,8 +117,8 @@ impl Pump {
         topology: watch::Receiver<Topology>,
         phase: watch::Receiver<Phase>,
     ) -> Self {
-        let (failures, hands, turns) = (Arc::default(), JoinSet::new(), Turns::default());
-        Self { row, shared, link, topology, phase, failures, hands, turns }
+        let (failures, hands, load, turns) = Default::default();
+        Self { row, shared, link, topology, phase, failures, hands, load, turns }
     }
 
     /// Returns when the daemon stops and nothing is in hand.
@@ -176,28 +205,47 @@ impl Pump {
         }
     }
 
-    /// How many more may be taken in hand, once there is room and the gate is open.
+    /// How many more may be pulled, once there is room and the gate is open.
     async fn room(&mut self) -> usize {
+        let mut patient = true;
         loop {
-            let room = self.shared.settings.consume.in_hand.saturating_sub(self.hands.len());
-            if room > 0 {
+            while let Some(ended) = self.hands.try_join_next() {
+                self.ended(ended);
+            }
+            let room = self.free();
+            if room >= self.shared.settings.consume.a_pull.div_ceil(2) || (room > 0 && !patient) {
                 self.shared.gate.opened().await;
                 return room;
             }
-            if let Some(ended) = self.hands.join_next().await {
-                self.ended(ended);
+            let limit = if room > 0 { GATHER } else { Duration::MAX };
+            match timeout(limit, self.hands.join_next()).await {
+                Ok(Some(ended)) => self.ended(ended),
+                // Nobody else makes room, or not soon.
+                Ok(None) | Err(_) => patient = false,
             }
+        }
+    }
+
+    fn free(&self) -> usize {
+        let consume = &self.shared.settings.consume;
+        match self.load.bytes() < consume.in_hand_bytes {
+            true => consume.in_hand.saturating_sub(self.hands.len()).min(consume.a_pull),
+            false => 0,
         }
     }
 
     fn take(&mut self, terms: Terms, message: Message) {
         self.shared.board.count(|counts| counts.received += 1);
+        let weight = self.load.add(message.payload.len());
         let Some(hand) = Hand::new(self.row, &self.shared, &self.failures, terms, message) else {
             return tracing::warn!(consumer = self.row.durable, "the server delivered what is no JetStream message");
         };
         let (turn, wait) = self.turns.take(hand.about());
         let phase = self.phase.clone();
-        self.hands.spawn(hand.run(wait, turn, phase));
+        self.hands.spawn(async move {
+            let _weight = weight;
+            hand.run(wait, turn, phase).await
+        });
     }
 
     fn ended(&mut self, ended: Result<Turn, tokio::task::JoinError>) {

@@ -15,7 +15,7 @@ use super::python;
 use super::record::Record;
 use crate::nats::server::Server;
 
-fn with_events(home: Home, server: &Server) -> Home {
+pub(super) fn with_events(home: Home, server: &Server) -> Home {
     home.with("ENABLE_NATS", "true").with("NATS_URL", server.url()).with("MOOTHALL__QUEUE__RETRY_MIN", "0.05")
 }
 
@@ -26,7 +26,7 @@ async fn events_health(daemon: &Daemon) -> Result<Value> {
     Ok(health["components"]["nats"].clone())
 }
 
-async fn until_well(daemon: &Daemon) -> Result<()> {
+pub(super) async fn until_well(daemon: &Daemon) -> Result<()> {
     let look = || async { Ok((events_health(daemon).await?["status"] == "healthy").then_some(())) };
     let well = until("events are healthy", LIMIT, look).await;
     ensure!(well.is_ok(), "{}", events_health(daemon).await?);

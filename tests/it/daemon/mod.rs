@@ -6,6 +6,7 @@ mod artifacts;
 mod bad_input;
 mod context;
 mod events;
+mod executions;
 mod harness;
 mod kills;
 mod life;

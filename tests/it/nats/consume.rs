@@ -214,6 +214,32 @@ async fn no_more_are_in_hand_than_may_be_and_a_long_handling_is_not_repeated() -
 }
 
 #[tokio::test]
+async fn nothing_more_is_pulled_while_what_is_in_hand_is_too_large() -> Result<()> {
+    let server = Server::start().await?;
+    server.make_streams().await?;
+    let large = |number: u32| {
+        let mut event = payload(Kind::PlanApproved, &format!("s-{number}"));
+        event["approved_by"] = "x".repeat(1_000).into();
+        event.to_string()
+    };
+    for number in 0..9 {
+        server.send("planning.plan.approved", large(number)).await?;
+    }
+    let mut settings = settings(&server);
+    (settings.consume.a_pull, settings.consume.in_hand_bytes) = (2, 3_500);
+    let daemon = Daemon::start(settings)?;
+    daemon.inbox.hold(true);
+    // Two, two more behind 2,000 bytes, none behind 4,000.
+    until("four are begun", async || Ok(daemon.inbox.count() == 4)).await?;
+    let info = server.consumer("PLANNING_EVENTS", "moothall-plan-approved").await?;
+    assert_eq!((info.num_ack_pending, info.num_pending, info.num_waiting), (4, 5, 0));
+    daemon.inbox.hold(false);
+    server.settled("PLANNING_EVENTS", "moothall-plan-approved").await?;
+    assert_eq!(daemon.inbox.times().len(), 9);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_long_handling_keeps_to_the_ack_wait_that_the_durable_has() -> Result<()> {
     let server = Server::start().await?;
     server.make_streams().await?;

@@ -10,7 +10,8 @@ use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority, Queue
 use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
 use moothall_actors::domain::task::TaskKind;
 use moothall_actors::ports::{
-    Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, TaskQuery, TaskRow, TaskStatus,
+    AT_THE_END, Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, TaskQuery, TaskRow,
+    TaskStatus,
 };
 
 use super::sample::{
@@ -80,6 +81,26 @@ async fn a_batch_that_comes_again_is_told_its_first_place(journal: &dyn Journal)
     assert_eq!(journal.commit(both).await, first);
     assert_eq!(journal.read(0, 100).await.unwrap().len(), 4);
     assert_eq!(journal.stats().await.unwrap().tasks, 1);
+}
+
+async fn what_goes_to_the_end_stands_behind_whatever_is_there(journal: &dyn Journal) {
+    let at_the_end = |call| on("a", AT_THE_END, call_failed(call));
+    let first = at_the_end(1);
+    assert_eq!(committed(journal, first.clone()).await, 1);
+    committed(journal, on("a", 1, call_failed(2))).await;
+    committed(journal, at_the_end(3)).await;
+    committed(journal, on("a", 3, call_failed(4))).await;
+    let stream = journal.stream(&StreamId::named("a"), 0, 10).await.unwrap();
+    let events: Vec<_> = stream.iter().map(|recorded| (recorded.version, &recorded.event.event)).collect();
+    let calls = [call_failed(1), call_failed(2), call_failed(3), call_failed(4)];
+    assert_eq!(events, (1..).zip(&calls).collect::<Vec<_>>());
+    let known = Batch { receipt: Some(receipt(&["name"])), ..at_the_end(5) };
+    committed(journal, known).await;
+    let again = Batch { receipt: Some(receipt(&["name"])), ..at_the_end(6) };
+    assert_eq!(journal.commit(again).await, Err(JournalError::Received));
+    // Nothing of it is left behind: the next version is as if it had never come.
+    committed(journal, on("a", 5, call_failed(7))).await;
+    assert_eq!(journal.commit(first).await, Ok(Committed { first_seq: 1 }), "the same batch again");
 }
 
 async fn an_empty_batch_is_acknowledged(journal: &dyn Journal) {
@@ -370,6 +391,7 @@ macro_rules! conforms {
             (&*) a_batch_that_comes_again_is_told_its_first_place,
             (&*) an_empty_batch_is_acknowledged,
             (&*) batches_are_written_and_told_in_the_order_of_the_calls,
+            (&*) what_goes_to_the_end_stands_behind_whatever_is_there,
             (&*) a_task_stands_as_its_events_say,
             (&*) a_cancelled_task_says_why,
             (&*) tasks_are_listed_newest_first_from_a_cursor,

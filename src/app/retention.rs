@@ -50,7 +50,7 @@ pub(super) fn begin(store: Arc<SqliteJournal>, config: RetentionConfig, mut cloc
                 Ok(pruned) if pruned.is_nothing() => {}
                 Ok(pruned) => {
                     let (tasks, events, bytes) = (pruned.tasks, pruned.events, pruned.bytes);
-                    tracing::info!(tasks, events, bytes, "finished tasks were pruned");
+                    tracing::info!(tasks, events, bytes, "what is too old was pruned");
                 }
                 Err(error) => tracing::warn!(%error, "pruning stopped; it goes on at the next time"),
             }

@@ -6,6 +6,9 @@ use rusqlite::Connection;
 use super::error::ReadError;
 use super::row::{limit, signed, unsigned};
 
+/// Of the streams of messages that nobody could act on, one event each.
+const MESSAGES: &str = "message/";
+
 /// Rows looked at in one read.
 const PAGE: usize = 1_024;
 
@@ -71,6 +74,30 @@ fn page(rows: &mut rusqlite::CachedStatement<'_>, after: i64, before: i64) -> Re
     }
     page.end = seen < PAGE || old == 0;
     Ok(page)
+}
+
+/// Rejected messages that are old enough, by the numbers of their streams, and behind which name the next page begins;
+/// `None` = this is the last one. Their names say nothing of their age: all are looked at.
+pub(super) fn messages(
+    conn: &Connection,
+    after: &str,
+    rejected_before: Timestamp,
+) -> Result<(Vec<i64>, Option<String>), ReadError> {
+    let mut rows = conn.prepare_cached(
+        "SELECT s.id, s.name, e.at < ?3 FROM streams s CROSS JOIN events e ON e.stream = s.id \
+         WHERE s.name > ?1 AND s.name < ?2 ORDER BY s.name LIMIT ?4",
+    )?;
+    let beyond = format!("{MESSAGES}{}", char::MAX);
+    let mut rows = rows.query((after.max(MESSAGES), beyond, signed(rejected_before.0), limit(PAGE)))?;
+    let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        seen += 1;
+        if row.get(2)? {
+            found.push(row.get(0)?);
+        }
+        last = Some(row.get(1)?);
+    }
+    Ok((found, last.filter(|_| seen == PAGE)))
 }
 
 /// How many tasks a prune would find now. Looks at every task.

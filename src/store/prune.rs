@@ -32,6 +32,8 @@ pub(super) enum Step {
     Doom { tasks: Vec<i64>, ended_before: Timestamp, now: Timestamp },
     /// Deletes events of doomed tasks, so many at most.
     Reap { events: usize },
+    /// Deletes rejected messages, by their streams; those that came later, or that some reader has not seen, stay.
+    Drop { messages: Vec<i64>, rejected_before: Timestamp },
     /// Takes away tombstones, by their streams; those made later are left alone.
     Forget { tombstones: Vec<i64>, pruned_before: Timestamp },
     /// Gives free pages back.
@@ -58,6 +60,7 @@ pub(super) fn take(conn: &Connection, streams: &mut Streams, step: &Step) -> rus
     match step {
         Step::Doom { tasks, ended_before, now } => doom(conn, streams, tasks, *ended_before, *now),
         Step::Reap { events } => reap(conn, streams, *events),
+        Step::Drop { messages, rejected_before } => drop_messages(conn, streams, messages, *rejected_before),
         Step::Forget { tombstones, pruned_before } => forget(conn, streams, tombstones, *pruned_before),
         Step::Shrink => shrink(conn),
         Step::Note { now, tasks } => {
@@ -120,13 +123,13 @@ struct Reaper<'c> {
     /// Events deleted, and runs that had none: they cost time too.
     work: usize,
     events: i64,
-    deliberations: i64,
+    /// Streams of which nothing is left.
+    emptied: i64,
     highest: i64,
 }
 
 fn reap(conn: &Connection, streams: &mut Streams, most: usize) -> rusqlite::Result<Done> {
-    let (begun, most) = (Instant::now(), most.max(1));
-    let mut reaper = Reaper { conn, streams, begun, most, work: 0, events: 0, deliberations: 0, highest: 0 };
+    let mut reaper = Reaper::new(conn, streams, most.max(1));
     let mut more = true;
     while more && !reaper.is_tired() {
         more = reaper.next_stream()?;
@@ -135,7 +138,47 @@ fn reap(conn: &Connection, streams: &mut Streams, most: usize) -> rusqlite::Resu
     Ok(Done { events: unsigned(reaper.events), more, ..Done::default() })
 }
 
-impl Reaper<'_> {
+/// Each is one event of up to a megabyte. Asked for again, those that are gone are none.
+fn drop_messages(
+    conn: &Connection,
+    streams: &mut Streams,
+    messages: &[i64],
+    rejected_before: Timestamp,
+) -> rusqlite::Result<Done> {
+    let mut reaper = Reaper::new(conn, streams, messages.len());
+    for (place, stream) in messages.iter().enumerate() {
+        reaper.drop_message(*stream, rejected_before)?;
+        if reaper.is_tired() && place + 1 < messages.len() {
+            reaper.count()?;
+            return Ok(Done { events: unsigned(reaper.events), more: true, ..Done::default() });
+        }
+    }
+    reaper.count()?;
+    Ok(Done { events: unsigned(reaper.events), ..Done::default() })
+}
+
+impl<'c> Reaper<'c> {
+    fn new(conn: &'c Connection, streams: &'c mut Streams, most: usize) -> Self {
+        Self { conn, streams, begun: Instant::now(), most, work: 0, events: 0, emptied: 0, highest: 0 }
+    }
+
+    fn drop_message(&mut self, stream: i64, rejected_before: Timestamp) -> rusqlite::Result<()> {
+        let mut delete = self.conn.prepare_cached(
+            "DELETE FROM events WHERE stream = ?1 AND at < ?2 \
+             AND NOT EXISTS (SELECT 1 FROM cursors c WHERE c.seq < events.seq) RETURNING seq",
+        )?;
+        let seq: Option<i64> = delete.query_row((stream, signed(rejected_before.0)), |row| row.get(0)).optional()?;
+        let Some(seq) = seq else { return Ok(()) };
+        let mut free = self.conn.prepare_cached("DELETE FROM streams WHERE id = ?1 RETURNING name")?;
+        let name: String = free.query_row([stream], |row| row.get(0))?;
+        self.streams.forget_one(&StreamId::named(&name));
+        self.work += 1;
+        self.events += 1;
+        self.emptied += 1;
+        self.highest = self.highest.max(seq);
+        Ok(())
+    }
+
     fn is_tired(&self) -> bool {
         self.work >= self.most || (self.work > 0 && self.begun.elapsed() >= PATIENCE)
     }
@@ -164,7 +207,7 @@ impl Reaper<'_> {
             }
             self.conn.prepare_cached("DELETE FROM streams WHERE id = ?1")?.execute([deliberation])?;
             self.streams.forget_one(&StreamId::named(&name));
-            self.deliberations += 1;
+            self.emptied += 1;
         }
         self.conn.prepare_cached("UPDATE doomed SET run = run - 1 WHERE stream = ?1")?.execute([task])?;
         self.work += 1;
@@ -197,7 +240,7 @@ impl Reaper<'_> {
     fn count(&self) -> rusqlite::Result<()> {
         self.conn
             .prepare_cached("UPDATE totals SET events = events - ?1, streams = streams - ?2")?
-            .execute((self.events, self.deliberations))?;
+            .execute((self.events, self.emptied))?;
         self.conn.prepare_cached("UPDATE pruned SET events = events + ?1")?.execute([self.events])?;
         let mut keep = self.conn.prepare_cached("UPDATE store SET first_kept = ?1 WHERE first_kept < ?1")?;
         keep.execute([self.highest + 1]).map(drop)

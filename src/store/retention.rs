@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use moothall_actors::domain::id::Timestamp;
 use moothall_actors::ports::JournalError;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::SqliteJournal;
@@ -19,7 +20,7 @@ const AT_ONCE: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PruneOrder {
     pub now: Timestamp,
-    /// Tasks that ended earlier go; `None` = none does.
+    /// Tasks that ended earlier go, and messages that were rejected earlier; `None` = none does.
     pub ended_before: Option<Timestamp>,
     /// Tombstones made earlier go; `None` = none does.
     pub pruned_before: Option<Timestamp>,
@@ -79,6 +80,7 @@ impl SqliteJournal {
         let mut run = Run { journal: self, order, page_bytes, pruned: Pruned::default() };
         run.until_done(&Step::Reap { events: order.batch }).await?;
         run.tasks().await?;
+        run.messages().await?;
         run.tombstones().await?;
         run.until_done(&Step::Shrink).await?;
         let pruned = run.pruned;
@@ -120,6 +122,21 @@ impl Run<'_> {
             }
             after = page.last;
         }
+    }
+
+    /// What nobody could act on is kept as long as what came of the rest.
+    async fn messages(&mut self) -> Result<(), JournalError> {
+        let Some(rejected_before) = self.order.ended_before else { return Ok(()) };
+        let mut after = Some(String::new());
+        while let Some(behind) = after {
+            let read = move |conn: &Connection| prunable::messages(conn, &behind, rejected_before);
+            let (found, next) = self.journal.reader.read(read).await?;
+            for messages in found.chunks(AT_ONCE) {
+                self.until_done(&Step::Drop { messages: messages.to_vec(), rejected_before }).await?;
+            }
+            after = next;
+        }
+        Ok(())
     }
 
     async fn tombstones(&mut self) -> Result<(), JournalError> {

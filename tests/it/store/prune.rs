@@ -12,6 +12,8 @@ use moothall_actors::Hold;
 use moothall_actors::domain::answer::Class;
 use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::{StreamId, Timestamp};
+use moothall_actors::domain::message::{Cause, Rejected};
+use moothall_actors::domain::receipt::ReceiptKey;
 use moothall_actors::domain::task::TaskDraft;
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Batch, Journal, JournalError, TaskQuery, TaskRow, TaskStatus};
@@ -174,6 +176,46 @@ async fn what_some_reader_has_not_seen_stays() {
     assert!(store.journal.task(&task_id("unseen")).await.unwrap().is_some());
     store.sql("DELETE FROM cursors WHERE name = 'slow'");
     assert_eq!(store.journal.prune(&all()).await.unwrap().tasks, 1);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn rejected_messages_go_with_their_age_once_every_reader_has_seen_them() {
+    let store = Store::new();
+    // More than are looked at at once.
+    let rejected = |number: u64| {
+        let key = ReceiptKey::place("PLANNING_EVENTS", number, 0);
+        let message = Rejected {
+            subject: "planning.plan.approved".into(),
+            reason: "it is no JSON".into(),
+            stream: "PLANNING_EVENTS".into(),
+            sequence: number,
+            raw: "x".repeat(300).into(),
+            length: 225,
+            sha256: "0".repeat(64).into(),
+            cause: Cause::default(),
+        };
+        Batch::one(StreamId::message(&key), 0, vec![new(Event::MessageRejected(Arc::new(message)))])
+    };
+    for number in 0..1_100 {
+        store.commit(rejected(number)).await;
+    }
+    store.ended("kept", 1).await;
+    let seen = store.journal.stats().await.unwrap().last_seq - 5;
+    store.sql(&format!("INSERT INTO cursors (name, seq) VALUES ('slow', {seen})"));
+    let order = PruneOrder { ended_before: None, ..all() };
+    assert!(store.journal.prune(&order).await.unwrap().is_nothing(), "nothing is kept for a time only");
+    // Five events are not seen yet: two messages, and the task's three.
+    let pruned = store.journal.prune(&all()).await.unwrap();
+    assert_eq!((pruned.events, pruned.tasks), (1_098, 0));
+    let stats = store.journal.stats().await.unwrap();
+    assert_eq!((stats.events, stats.streams), (5, 4));
+    store.assert_sound().await;
+    store.sql("DELETE FROM cursors");
+    let pruned = store.journal.prune(&all()).await.unwrap();
+    assert_eq!((pruned.events, pruned.tasks), (5, 1));
+    // Its name is free again: a message that comes after so long is another one.
+    store.commit(rejected(7)).await;
     store.assert_sound().await;
 }
 

@@ -7,6 +7,7 @@
 //! It keeps nothing of its own: asked again for the same place, it says the same.
 
 mod facts;
+mod finals;
 mod wording;
 
 use std::collections::BTreeSet;
@@ -15,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use moothall_actors::System;
 use moothall_actors::domain::event::{Event, Recorded};
-use moothall_actors::domain::id::StreamId;
+use moothall_actors::domain::id::{StreamId, TaskId};
 use moothall_actors::ports::{Batch, Cursor as SavedCursor, Journal, JournalError, whole_stream};
 use tokio::sync::watch;
 
 use self::facts::Facts;
+pub use self::finals::Finals;
 use crate::nats::{Cursor, Outbox, Publication, Unavailable};
 use crate::store::{EventQuery, SqliteJournal};
 
@@ -52,6 +54,8 @@ pub struct EventOutbox {
     store: Arc<SqliteJournal>,
     system: System,
     facts: Facts,
+    /// Then how tasks of the queue ended is told by the queue, once for all daemons.
+    shares_queue: bool,
     /// Places that will never go out, and may still be asked for. Few: each is a misconfigured server or an event that is
     /// too large.
     refused: Mutex<BTreeSet<u64>>,
@@ -59,14 +63,14 @@ pub struct EventOutbox {
 
 impl EventOutbox {
     /// Reads what will not go out. The place was seen to before: [`keep_place`].
-    pub async fn open(store: Arc<SqliteJournal>, system: System) -> Result<Self, JournalError> {
+    pub async fn open(store: Arc<SqliteJournal>, system: System, shares_queue: bool) -> Result<Self, JournalError> {
         let refusals = whole_stream(&*store, &StreamId::outbox()).await?;
         let refused = refusals.into_iter().filter_map(|recorded| match recorded.event.event {
             Event::PublishRefused { seq, .. } => Some(seq),
             _ => None,
         });
         let refused = Mutex::new(refused.collect());
-        Ok(Self { facts: Facts::new(store.clone()), store, system, refused })
+        Ok(Self { facts: Facts::new(store.clone()), store, system, shares_queue, refused })
     }
 
     async fn page(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
@@ -75,6 +79,15 @@ impl EventOutbox {
         let stored = self.store.reader().select(query).await?;
         let read = stored.into_iter().map(|event| event.decode()).collect::<Result<_, _>>();
         read.map_err(|error| JournalError::Unusable(error.to_string().into()))
+    }
+
+    async fn is_told_elsewhere(&self, recorded: &Recorded) -> Result<bool, JournalError> {
+        if !self.shares_queue || !recorded.event.event.is_final() {
+            return Ok(false);
+        }
+        let name = recorded.stream.as_str().strip_prefix("task/").unwrap_or_default();
+        let Ok(task) = TaskId::parse("task", name) else { return Ok(false) };
+        Ok(self.facts.of_task(&task).await?.is_some_and(|of| of.is_queued))
     }
 
     fn is_refused(&self, seq: u64) -> bool {
@@ -126,6 +139,9 @@ impl Outbox for EventOutbox {
             let is_last = page.len() < wanted;
             after = page.last().map_or(after, |last| last.seq);
             for recorded in page.into_iter().filter(|recorded| !self.is_refused(recorded.seq)) {
+                if self.is_told_elsewhere(&recorded).await.map_err(unavailable)? {
+                    continue;
+                }
                 publications.extend(wording::publication(&self.facts, recorded).await.map_err(unavailable)?);
             }
             if is_last {

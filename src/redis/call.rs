@@ -6,11 +6,12 @@ use std::time::Duration;
 use moothall_actors::domain::id::TaskId;
 use moothall_actors::domain::queue::Fence;
 use moothall_actors::ports::queue::QueueError;
+use moothall_actors::ports::shared::QueueHealth as State;
 use redis::{ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, Value, cmd};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::address::AddressError;
-use super::link::{Away, Link, Live, State, breath};
+use super::link::{Away, Link, Live, breath};
 use super::place::{Places, Stamp};
 use super::script::Scripts;
 use super::settings::Settings;

@@ -1,48 +1,30 @@
-//! Finals that the queue makes: of several daemons that worked on a run, exactly one ends it.
+//! The ends of runs: of several daemons that worked on one, exactly one ends it.
 //!
-//! The report and the event that tells of it are one step. The event waits in the queue until any daemon has published it;
-//! what remains refuses a second one for a while. With it stands what the end did to other tasks, so that a daemon that
-//! dies behind its report takes nothing with it.
+//! A report and what is told of it are one step. The end waits in the queue until any daemon has published it, and stays for
+//! a while after that: it refuses a second one, and tells daemons whose journals know the task.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::id::{EventId, RunId, TaskId};
-use moothall_actors::domain::queue::{Entry, Fence, QueueState};
-use moothall_actors::ports::queue::{Claimed, Consequence, Lease, QueueError, Report, TaskQueue};
+use moothall_actors::domain::queue::{Entry, Fence};
+use moothall_actors::ports::queue::{Claimed, Consequence, Lease, QueueError, Report};
+use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, SharedQueue};
 use redis::Value;
 
 use super::call::{About, garbled};
 use super::queue::{RedisQueue, as_i128, holder, millis};
+use super::settings::Settings;
 use super::wire::{self, Args, Garbled};
 
 /// Finals said to be published in one step.
 const PUBLISHED: usize = 1_000;
-
-/// What the end of a run did to other tasks.
-pub type Finished = Vec<Consequence>;
-
-/// The end of a run as it waits to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Final {
-    pub run: RunId,
-    /// Under which the run ended.
-    pub fence: Fence,
-    /// COMPLETED, FAILED or CANCELLED.
-    pub state: QueueState,
-    pub event: Bytes,
-    pub consequences: Finished,
-}
-
-impl Final {
-    /// Of its event, whoever publishes it.
-    #[must_use]
-    pub fn id(&self) -> EventId {
-        final_id(&self.run)
-    }
-}
+/// Those that nobody has said to be published, and all.
+const UNPUBLISHED: &str = "u";
+const ALL: &str = "a";
 
 /// The namespace of [`final_id`], made up once.
 const FINALS: [u8; 16] = [91, 12, 124, 30, 74, 87, 79, 11, 157, 62, 111, 111, 116, 104, 108, 193];
@@ -60,60 +42,28 @@ pub fn final_id(run: &RunId) -> EventId {
     EventId(id)
 }
 
-/// What a queue for several daemons can do beyond the port.
-#[async_trait]
-pub trait FinalQueue: TaskQueue {
-    /// Ends a run, and keeps its final event until it is published. Only COMPLETED, FAILED and CANCELLED end one. The
-    /// same lease may finish again and is answered the same.
-    async fn finish(&self, lease: &Lease, report: Report, final_event: Bytes) -> Result<Finished, QueueError>;
+/// As the scripts name a run.
+fn named(run: &RunId) -> String {
+    format!("{}:{}", run.run, run.task)
+}
 
-    /// The oldest finals that nobody has said to be published. Two daemons may get the same ones.
-    async fn unpublished(&self, limit: usize) -> Result<Vec<Final>, QueueError>;
-
-    async fn published(&self, runs: &[RunId]) -> Result<(), QueueError>;
-
-    /// A holder that works on, but whose leases have ended with their epoch, gets those back that nobody has taken over,
-    /// under new fences. Those that were DISPATCHED still are.
-    async fn renew(&self, holder: &Arc<str>) -> Result<Vec<Claimed>, QueueError>;
-
-    /// Says what a journal knows: all that is not over, and how those runs ended that the queue has open or others need.
-    /// What is missing is put back, what has ended is taken out, and then claims are answered again. The first time in
-    /// an epoch, what stands otherwise in the queue becomes as it is said here; later the queue knows better.
-    async fn reassert(
-        &self,
-        entries: Vec<Entry>,
-        ended: BTreeMap<RunId, QueueState>,
-    ) -> Result<Vec<Consequence>, QueueError>;
+impl RedisQueue {
+    async fn finals(&self, set: &str, behind: u64, limit: usize) -> Result<Vec<Final>, QueueError> {
+        let mut args = Args::default();
+        args.push(set).number(behind).number(as_i128(limit.min(PUBLISHED)));
+        let answer = self.caller.look(&self.caller.scripts.unpublished, &args).await?;
+        read(answer).map_err(garbled)
+    }
 }
 
 #[async_trait]
-impl FinalQueue for RedisQueue {
-    async fn finish(&self, lease: &Lease, report: Report, final_event: Bytes) -> Result<Finished, QueueError> {
-        if !matches!(report, Report::Completed | Report::Failed | Report::Cancelled) {
-            let state = QueueState::InProgress;
-            return Err(QueueError::WrongState { task: lease.task.clone(), state });
-        }
-        self.tell(lease, &report, Some(&final_event)).await
-    }
-
-    async fn unpublished(&self, limit: usize) -> Result<Vec<Final>, QueueError> {
-        let mut args = Args::default();
-        args.number(as_i128(limit.min(PUBLISHED)));
-        let answer = self.caller.look(&self.caller.scripts.unpublished, &args).await?;
-        let finals = wire::list(answer).and_then(|finals| finals.into_iter().map(one_final).collect());
-        finals.map_err(garbled)
-    }
-
-    async fn published(&self, runs: &[RunId]) -> Result<(), QueueError> {
-        for runs in runs.chunks(PUBLISHED) {
-            let mut args = Args::default();
-            args.number(self.caller.settings.finals_kept.as_secs().max(1));
-            for run in runs {
-                args.push(format!("{}:{}", run.run, run.task));
-            }
-            self.caller.change(&self.caller.scripts.published, &args, About::Tasks).await?;
-        }
-        Ok(())
+impl SharedQueue for RedisQueue {
+    async fn reassert(
+        &self,
+        entries: Vec<Entry>,
+        ended: BTreeMap<RunId, Ending>,
+    ) -> Result<Vec<Consequence>, QueueError> {
+        self.say_all(entries, ended).await
     }
 
     async fn renew(&self, by: &Arc<str>) -> Result<Vec<Claimed>, QueueError> {
@@ -132,26 +82,103 @@ impl FinalQueue for RedisQueue {
         }
     }
 
-    async fn reassert(
-        &self,
-        entries: Vec<Entry>,
-        ended: BTreeMap<RunId, QueueState>,
-    ) -> Result<Vec<Consequence>, QueueError> {
-        self.say_all(entries, ended).await
+    async fn finish(&self, lease: &Lease, report: Report, end: &Ended) -> Result<Vec<Consequence>, QueueError> {
+        if matches!(report, Report::Released | Report::Dispatched) {
+            let state = moothall_actors::domain::queue::QueueState::InProgress;
+            return Err(QueueError::WrongState { task: lease.task.clone(), state });
+        }
+        self.tell(lease, &report, Some(end.to_json().as_bytes())).await
+    }
+
+    async fn end(&self, run: &RunId, ending: Ending) -> Result<Vec<Consequence>, QueueError> {
+        self.prove().await?;
+        let mut news = Vec::new();
+        self.say_ended(&BTreeMap::from([(run.clone(), ending)]), &mut news).await?;
+        Ok(news)
+    }
+
+    async fn final_of(&self, run: &RunId) -> Result<Option<Final>, QueueError> {
+        let mut args = Args::default();
+        args.push(named(run));
+        let answer = self.caller.look(&self.caller.scripts.final_of, &args).await?;
+        Ok(read(answer).map_err(garbled)?.pop())
+    }
+
+    async fn ends(&self, behind: u64, limit: usize) -> Result<Vec<Final>, QueueError> {
+        self.finals(ALL, behind, limit).await
+    }
+
+    async fn unpublished(&self, limit: usize) -> Result<Vec<Final>, QueueError> {
+        self.finals(UNPUBLISHED, 0, limit).await
+    }
+
+    async fn published(&self, runs: &[RunId]) -> Result<(), QueueError> {
+        for runs in runs.chunks(PUBLISHED) {
+            let mut args = Args::default();
+            args.number(self.caller.settings.finals_kept.as_secs().max(1));
+            for run in runs {
+                args.push(named(run));
+            }
+            self.caller.change(&self.caller.scripts.published, &args, About::Tasks).await?;
+        }
+        Ok(())
+    }
+
+    async fn origin(&self, task: &TaskId) -> Result<Option<Origin>, QueueError> {
+        let mut args = Args::default();
+        args.push(task.as_str());
+        let answer = self.caller.look(&self.caller.scripts.origin, &args).await?;
+        read_origin(answer).map_err(garbled)
+    }
+
+    fn health(&self) -> QueueHealth {
+        self.caller.link.state()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.highest().epoch
+    }
+
+    fn heartbeat_every(&self) -> Duration {
+        heartbeat_every(&self.caller.settings)
     }
 }
 
+/// A lease may miss two heartbeats.
+#[must_use]
+pub fn heartbeat_every(settings: &Settings) -> Duration {
+    settings.lease / 3
+}
+
+fn read_origin(answer: Value) -> Result<Option<Origin>, Garbled> {
+    let fields = wire::list(answer)?;
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let [text, lost_by]: [Value; 2] = fields.try_into().map_err(|_| Garbled)?;
+    let (text, lost_by) = (wire::text(text)?, wire::text(lost_by)?);
+    let (journal, text) = text.split_once('\n').ok_or(Garbled)?;
+    let lost_by = lost_by.strip_prefix('=').map(Arc::from);
+    Ok(Some(Origin { text: text.into(), journal: journal.into(), lost_by }))
+}
+
+fn read(answer: Value) -> Result<Vec<Final>, Garbled> {
+    wire::list(answer)?.into_iter().map(one_final).collect()
+}
+
 fn one_final(value: Value) -> Result<Final, Garbled> {
-    let [id, epoch, number, consequences, state, event] = wire::fields(value)?;
+    let [id, epoch, number, _consequences, state, event, place] = wire::fields(value)?;
     let id = wire::text(id)?;
     let (run, task) = id.split_once(':').ok_or(Garbled)?;
     let task = TaskId::parse("task", task).map_err(|_| Garbled)?;
+    let run = RunId { task, run: run.parse().map_err(|_| Garbled)? };
     Ok(Final {
-        run: RunId { task, run: run.parse().map_err(|_| Garbled)? },
+        place: wire::number(place)?,
+        id: final_id(&run),
+        run,
         fence: Fence { epoch: wire::number(epoch)?, number: wire::number(number)? },
         state: wire::state(state)?,
-        event: Bytes::from(wire::bytes(event)?),
-        consequences: wire::consequences(consequences)?,
+        event: wire::text(event)?.into(),
     })
 }
 
@@ -164,5 +191,18 @@ mod tests {
         let run = |run| RunId { task: TaskId::parse("task", "T-1").unwrap(), run };
         assert_eq!(final_id(&run(2)).to_string(), "736f6344-b472-5a50-81e1-d24b1b252251");
         assert_ne!(final_id(&run(1)), final_id(&run(2)));
+    }
+
+    #[test]
+    fn a_text_comes_with_the_journal_that_it_is_from() {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let answer = Value::Array(vec![bulk("store-1\n{\"a\":1}"), bulk("=store-2")]);
+        let origin = read_origin(answer).unwrap().unwrap();
+        assert_eq!(
+            (&*origin.journal, &*origin.text, origin.lost_by.as_deref()),
+            ("store-1", "{\"a\":1}", Some("store-2"))
+        );
+        assert_eq!(read_origin(Value::Array(Vec::new())), Ok(None));
+        assert_eq!(read_origin(Value::Array(vec![bulk("x"), bulk("")])), Err(Garbled));
     }
 }

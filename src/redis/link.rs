@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use moothall_actors::ports::shared::QueueHealth as State;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -17,13 +18,6 @@ use super::settings::Settings;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// How the queue is, as a status shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
-    Healthy,
-    Degraded { why: Arc<str> },
-}
 
 /// Why there is no connection, and when it is worth another try.
 pub(super) struct Away {

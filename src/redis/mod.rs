@@ -17,8 +17,11 @@
 //!
 //! **Trust.** A fence is an epoch and a number. The epoch is renewed as soon as anybody finds that the server was started
 //! anew or replaced, or that its data went back in time. All older fences are refused from then on, and so are claims,
-//! until whoever has the journal has said what it knows ([`FinalQueue::reassert`]). A server that knows nothing begins
+//! until whoever has the journal has said what it knows (`SharedQueue::reassert`). A server that knows nothing begins
 //! like that, since an empty queue and a lost one look the same.
+//!
+//! **Texts.** What a task is about stands beside its record, so that a daemon that never heard of it can begin it
+//! (`texts.rs`).
 //!
 //! **Again.** A request carries the client, a place and a sequence number; the server keeps the last answer of each place.
 //! What comes again is answered as it was, and what was given up is not carried out after its place was used anew.
@@ -33,10 +36,11 @@ mod reassert;
 mod reports;
 mod script;
 mod settings;
+mod texts;
 mod wire;
 
 pub use address::{Address, AddressError};
-pub use finals::{Final, FinalQueue, Finished, final_id};
-pub use link::State;
+pub use finals::{final_id, heartbeat_every};
 pub use queue::RedisQueue;
-pub use settings::{HEARTBEAT, Settings};
+pub use settings::Settings;
+pub use texts::JournalTexts;

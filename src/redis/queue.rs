@@ -9,10 +9,10 @@ use moothall_actors::domain::queue::{Entry, Fence, QueueState};
 use moothall_actors::ports::queue::{
     Claim, Claimed, Consequence, Counts, Filter, Lease, QueueError, Report, Request, Row, TaskQueue,
 };
+use moothall_actors::ports::shared::Texts;
 
 use super::address::AddressError;
 use super::call::{About, Caller, garbled};
-use super::link::State;
 use super::reassert::Said;
 use super::reports::Reports;
 use super::script::Scripts;
@@ -28,26 +28,31 @@ const SCANNED: usize = 1_000;
 pub struct RedisQueue {
     pub(super) caller: Caller,
     pub(super) said: Said,
+    /// What its own tasks are about; `None` = it is not asked to say.
+    pub(super) texts: Option<Arc<dyn Texts>>,
     reports: Reports,
 }
 
 impl RedisQueue {
     /// Asks nothing of the network: the first call connects.
     pub fn new(settings: Settings) -> Result<Self, AddressError> {
-        Ok(Self { caller: Caller::new(settings, Scripts::new())?, said: Said::default(), reports: Reports::default() })
+        Ok(Self::with(Caller::new(settings, Scripts::new())?))
     }
 
     /// A queue whose time is the number under the key `{prefix}:now`.
     #[cfg(feature = "testing")]
     pub fn with_told_time(settings: Settings) -> Result<Self, AddressError> {
-        let caller = Caller::new(settings, Scripts::with_told_time())?;
-        Ok(Self { caller, said: Said::default(), reports: Reports::default() })
+        Ok(Self::with(Caller::new(settings, Scripts::with_told_time())?))
     }
 
-    /// How it was at the last call.
+    fn with(caller: Caller) -> Self {
+        Self { caller, said: Said::default(), texts: None, reports: Reports::default() }
+    }
+
+    /// Keeps beside each task what it is about, for other daemons.
     #[must_use]
-    pub fn state(&self) -> State {
-        self.caller.link.state()
+    pub fn with_texts(self, texts: Arc<dyn Texts>) -> Self {
+        Self { texts: Some(texts), ..self }
     }
 
     /// The highest fence in any answer; its epoch is the queue's as far as is known here.
@@ -97,7 +102,7 @@ pub(super) fn once_each(entries: Vec<Entry>) -> Vec<Entry> {
 pub(super) fn push_entries(
     args: &mut Args,
     settings: &Settings,
-    entries: &[Entry],
+    (entries, texts): (&[Entry], &[String]),
     ended: &BTreeMap<TaskId, QueueState>,
 ) {
     let needs: BTreeSet<&TaskId> = entries.iter().flat_map(|entry| &entry.needs).collect();
@@ -107,8 +112,8 @@ pub(super) fn push_entries(
     for (need, state) in ended {
         args.push(need.as_str()).number(wire::state_number(state));
     }
-    for entry in entries {
-        args.entry(entry, settings.age);
+    for (entry, text) in entries.iter().zip(texts) {
+        args.entry(entry, settings.age).push(text);
     }
 }
 
@@ -149,7 +154,7 @@ impl TaskQueue for RedisQueue {
         let entries = once_each(entries);
         let mut args = Args::default();
         args.push("enqueue").push("");
-        push_entries(&mut args, &self.caller.settings, &entries, &ended);
+        push_entries(&mut args, &self.caller.settings, (&entries, &self.texts(&entries).await), &ended);
         let answer = self.caller.change(&self.caller.scripts.enqueue, &args, About::Tasks).await?;
         let [news, _finals] = wire::fields(answer).map_err(garbled)?;
         wire::consequences(news).map_err(garbled)
@@ -157,7 +162,8 @@ impl TaskQueue for RedisQueue {
 
     async fn amend(&self, entry: Entry, ended: BTreeMap<TaskId, QueueState>) -> Result<Vec<Consequence>, QueueError> {
         let mut args = Args::default();
-        push_entries(&mut args, &self.caller.settings, std::slice::from_ref(&entry), &ended);
+        let entries = std::slice::from_ref(&entry);
+        push_entries(&mut args, &self.caller.settings, (entries, &self.texts(entries).await), &ended);
         let answer = self.caller.change(&self.caller.scripts.amend, &args, About::Task(&entry.task)).await?;
         wire::consequences(answer).map_err(garbled)
     }

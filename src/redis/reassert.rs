@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use moothall_actors::domain::id::{RunId, TaskId};
 use moothall_actors::domain::queue::{Entry, QueueState};
 use moothall_actors::ports::queue::{Consequence, QueueError};
+use moothall_actors::ports::shared::Ending;
 use redis::Value;
 
 use super::call::{About, garbled, unavailable};
@@ -35,20 +36,22 @@ impl RedisQueue {
     pub(super) async fn say_all(
         &self,
         entries: Vec<Entry>,
-        ended: BTreeMap<RunId, QueueState>,
+        ended: BTreeMap<RunId, Ending>,
     ) -> Result<Vec<Consequence>, QueueError> {
         let entries = needed_first(once_each(entries));
+        // All that stands otherwise becomes as it is said.
+        self.said.0.store(0, Ordering::Release);
         let mut news = Vec::new();
         for _ in 0..TRIES {
             let epoch = self.begin().await?;
             self.say_ended(&ended, &mut news).await?;
             // The latest run of each task is the last.
-            let mut ended = ended.iter().map(|(run, state)| (run.task.clone(), *state)).collect();
+            let mut ended = ended.iter().map(|(run, ending)| (run.task.clone(), ending.state)).collect();
             for entries in entries.chunks(STEP) {
                 self.say_entries(entries, &mut ended, &mut news).await?;
             }
             if self.caller.highest().epoch == epoch {
-                self.end(epoch).await?;
+                self.say_that_was_all(epoch).await?;
                 return Ok(news);
             }
         }
@@ -61,6 +64,11 @@ impl RedisQueue {
         self.caller.change(&self.caller.scripts.proven, &args, About::Tasks).await.map(drop)
     }
 
+    /// Refuses what is not to be changed before the queue can be trusted.
+    pub(super) async fn prove(&self) -> Result<(), QueueError> {
+        self.proven(None).await
+    }
+
     /// Has the queue look at itself, so that a new epoch begins now if one must.
     async fn begin(&self) -> Result<u64, QueueError> {
         let seen = self.proven(None).await;
@@ -70,22 +78,23 @@ impl RedisQueue {
         }
     }
 
-    async fn end(&self, epoch: u64) -> Result<(), QueueError> {
+    async fn say_that_was_all(&self, epoch: u64) -> Result<(), QueueError> {
         self.proven(Some(epoch)).await?;
         self.said.0.store(epoch, Ordering::Release);
         Ok(())
     }
 
-    async fn say_ended(
+    pub(super) async fn say_ended(
         &self,
-        ended: &BTreeMap<RunId, QueueState>,
+        ended: &BTreeMap<RunId, Ending>,
         news: &mut Vec<Consequence>,
     ) -> Result<(), QueueError> {
-        let ended: Vec<_> = ended.iter().filter(|(_, state)| state.is_over()).collect();
+        let ended: Vec<_> = ended.iter().filter(|(_, ending)| ending.state.is_over()).collect();
         for ended in ended.chunks(STEP) {
             let mut args = Args::default();
-            for (run, state) in ended {
-                args.push(run.task.as_str()).number(run.run).number(wire::state_number(**state));
+            for (run, ending) in ended {
+                args.push(run.task.as_str()).number(run.run).number(wire::state_number(ending.state));
+                args.push(ending.event.as_bytes());
             }
             let answer = self.caller.change(&self.caller.scripts.ended, &args, About::Tasks).await?;
             news.extend(wire::consequences(answer).map_err(garbled)?);
@@ -102,7 +111,7 @@ impl RedisQueue {
     ) -> Result<(), QueueError> {
         let mut args = Args::default();
         args.push("reassert").number(self.said_in());
-        push_entries(&mut args, &self.caller.settings, entries, ended);
+        push_entries(&mut args, &self.caller.settings, (entries, &self.lacking_texts(entries).await?), ended);
         let answer = self.caller.change(&self.caller.scripts.enqueue, &args, About::Tasks).await?;
         let [some, finals] = wire::fields(answer).map_err(garbled)?;
         news.extend(wire::consequences(some).map_err(garbled)?);

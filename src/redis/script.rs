@@ -38,6 +38,9 @@ pub(super) struct Scripts {
     pub(super) counts: Script,
     pub(super) next_due: Script,
     pub(super) unpublished: Script,
+    pub(super) final_of: Script,
+    pub(super) origin: Script,
+    pub(super) lacking: Script,
 }
 
 impl Scripts {
@@ -72,6 +75,9 @@ impl Scripts {
             counts: look(include_str!("lua/counts.lua")),
             next_due: change(include_str!("lua/next_due.lua")),
             unpublished: look(include_str!("lua/unpublished.lua")),
+            final_of: look(include_str!("lua/final_of.lua")),
+            origin: look(include_str!("lua/origin.lua")),
+            lacking: look(include_str!("lua/lacking.lua")),
         }
     }
 }

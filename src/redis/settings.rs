@@ -6,9 +6,6 @@ use moothall_actors::queue::Limits;
 
 use super::address::Address;
 
-/// How often leases are to be kept: three times before they run out.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
-
 /// How a queue in a server behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {

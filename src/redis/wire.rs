@@ -171,9 +171,9 @@ struct Record {
 }
 
 fn record(of: Value, slot: Value) -> Read<Record> {
-    let slot: [Value; 18] = fields(slot)?;
+    let slot: [Value; 19] = fields(slot)?;
     let [role, story, plan, priority, at, _rank, needs, on_failure, hold, rest @ ..] = slot;
-    let [run, now, _arrival, not_before, epoch, fence, holder, _until, _placed] = rest;
+    let [run, now, _arrival, not_before, epoch, fence, holder, _until, _placed, _lost_by] = rest;
     let needs = text(needs)?;
     let needs = needs.split('\n').filter(|need| !need.is_empty());
     let on_failure = match text(on_failure)?.as_str() {

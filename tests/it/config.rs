@@ -125,7 +125,7 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["executor.address", "hub.url", "queue.url"]);
+    assert_eq!(loaded.unread(), ["executor.address", "hub.url"]);
 }
 
 #[test]

@@ -253,7 +253,11 @@ impl Prepared {
 
 async fn check_room(world: &World, more: usize) -> Result<(), SystemError> {
     let most = world.settings.queue.most;
-    let counts = world.ports.queue.counts().await?;
+    let counts = match world.ports.queue.counts().await {
+        // The journal takes it, and the queue when it can: it has a limit of its own.
+        Err(QueueError::Unavailable { .. }) if world.ports.shared.is_some() => return Ok(()),
+        counts => counts?,
+    };
     let waiting: usize = counts.iter().filter(|((_, state), _)| !state.is_over()).map(|(_, count)| count).sum();
     if waiting + more <= most {
         return Ok(());
@@ -324,7 +328,8 @@ async fn tell(world: &World, news: News, ended: &mut BTreeMap<TaskId, QueueState
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the queue could not be told of a task; it is filled again at the next start");
+                world.leases.could_not_tell();
+                tracing::warn!(%error, "the queue could not be told of a task; it is told again, at the next start at the latest");
                 return;
             }
         }

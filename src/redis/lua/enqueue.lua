@@ -36,7 +36,7 @@ end
 -- A run whose final stands here has ended, whatever the journal of whoever asks knows by now; they are answered in twos.
 local finals = {}
 local function has_final(task, slot)
-  local made = puts_back and call('GET', P .. 'f:' .. whole(slot[RUN]) .. ':' .. task)
+  local made = call('GET', P .. 'f:' .. whole(slot[RUN]) .. ':' .. task)
   if not made then return false end
   ended[task] = cmsgpack.unpack(made)[4]
   finals[#finals + 1] = { task, ended[task] }

@@ -1,9 +1,9 @@
 -- Tasks as they come in: read from the arguments, checked against what is known, and put in their places.
 --
 -- Behind what the script itself needs stand the limit and the numbers of both lists, then what became of needed tasks, in
--- twos, then the tasks, in thirteens.
+-- twos, then the tasks, in fourteens. A task's text stands beside its record; one that comes without it keeps its own.
 
-local ended, new, together, parks = {}, {}, {}, {}
+local ended, new, together, parks, texts = {}, {}, {}, {}, {}
 
 -- What became of needed tasks, and where the tasks begin.
 local function read_ended(at)
@@ -17,11 +17,12 @@ end
 local function read_entry(at)
   local task = ARGV[at]
   parks[task] = ARGV[at + 12] ~= ''
+  texts[task] = ARGV[at + 13]
   return task, { ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], tonumber(ARGV[at + 6]),
-    ARGV[at + 7], ARGV[at + 8], ARGV[at + 9], tonumber(ARGV[at + 10]), BLOCKED, 0, ARGV[at + 11], 0, 0, '', 0, NOWHERE }
+    ARGV[at + 7], ARGV[at + 8], ARGV[at + 9], tonumber(ARGV[at + 10]), BLOCKED, 0, ARGV[at + 11], 0, 0, '', 0, NOWHERE, '' }
 end
 
-local ENTRY = 13
+local ENTRY = 14
 
 local function take(task, slot)
   new[#new + 1] = task
@@ -98,6 +99,7 @@ local function put(task)
   open_tasks = open_tasks + 1
   slot[ARRIVAL] = arrivals
   slots[task], changed[task] = slot, true
+  if texts[task] ~= '' then call('SET', P .. 'x:' .. task, texts[task]) end
   count(slot, BLOCKED, 1)
   note_in(P .. 'i', task, 0)
   if slot[HOLD] ~= '' and slot[STORY] ~= '' then call('ZADD', phase_key(slot), 0, task) end

@@ -5,6 +5,8 @@
 
 local ROLE, STORY, PLAN, PRIORITY, AT, RANK, NEEDS, ON_FAILURE, HOLD = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local RUN, STATE, ARRIVAL, DUE, EPOCH, FENCE, HOLDER, UNTIL, PLACED = 10, 11, 12, 13, 14, 15, 16, 17, 18
+-- Whose lease on this run ran out last.
+local LOST_BY = 19
 
 -- As the states are numbered on the other side of the wire.
 local QUEUED, BLOCKED, IN_PROGRESS, DISPATCHED, COMPLETED, FAILED, CANCELLED, SKIPPED, PARKED = 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -1,6 +1,8 @@
 -- What became of tasks that are held, in eights, each for itself; with an event, a final is made here, once for each run.
 
 local ENDS = { completed = COMPLETED, failed = FAILED, cancelled = CANCELLED }
+-- What a run came to that is tried again.
+local TRIED = { retry = FAILED, parked = FAILED }
 
 local function carry_out(task, slot, report, due)
   if report == 'dispatched' then
@@ -38,8 +40,7 @@ local function tell(at)
   news = {}
   carry_out(task, slot, report, ARGV[at + 5])
   if has_event then
-    call('SET', final, cmsgpack.pack({ of_epoch, number, news, ENDS[report], ARGV[at + 7] }))
-    call('ZADD', P .. 'u', call('HINCRBY', META, 'finals', 1), run .. ':' .. task)
+    keep_final(task, tonumber(run), ENDS[report] or TRIED[report], of_epoch, number, ARGV[at + 7])
   end
   return { 'ok', news }
 end

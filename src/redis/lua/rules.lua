@@ -79,6 +79,29 @@ local function holds(slot, run, of_epoch, number)
     and whole(slot[EPOCH]) == of_epoch and whole(slot[FENCE]) == number
 end
 
+-- The end of a run, kept for all: the first one counts.
+local function keep_final(task, run, state, of_epoch, number, event)
+  local id = whole(run) .. ':' .. task
+  local key = P .. 'f:' .. id
+  if call('EXISTS', key) == 1 then return end
+  local place = call('HINCRBY', META, 'finals', 1)
+  call('SET', key, cmsgpack.pack({ of_epoch, number, news, state, event, place }))
+  call('ZADD', P .. 'u', place, id)
+  call('ZADD', P .. 'a', place, id)
+end
+
+-- Nobody works on a task that is skipped, so that the queue itself tells of its end.
+local function keep_skipped(task, slot, cause)
+  local event = { type = 'TaskSkipped', payload = { run = slot[RUN], cause = cause } }
+  local text = cjson.encode({
+    event = event, at = now(), role = slot[ROLE], story = string.sub(slot[STORY], 2), plan = string.sub(slot[PLAN], 2),
+  })
+  local told = news
+  news = {}
+  keep_final(task, slot[RUN], SKIPPED, '0', '0', text)
+  news = told
+end
+
 -- What a task that waits is by now.
 local function standing(task, slot)
   local open, failed = 0, 0
@@ -110,7 +133,10 @@ local function settle(task, cause)
   take_down(task, slot)
   turn(task, slot, state)
   if state == QUEUED then put_up(task, slot) end
-  if state == SKIPPED then open_tasks = open_tasks - 1 end
+  if state == SKIPPED then
+    open_tasks = open_tasks - 1
+    keep_skipped(task, slot, cause)
+  end
   return state
 end
 
@@ -145,6 +171,7 @@ local function forget(task, is_alone)
     local slot = load(one)
     if slot and is_over(slot[STATE]) and (is_alone or call('EXISTS', P .. 'd:' .. one) == 0) then
       erase(one, slot)
+      call('DEL', P .. 'x:' .. one)
       leave_needs(one, slot, idle)
     end
     is_alone = false
@@ -192,6 +219,7 @@ end
 -- A task waits again: as it was, or under a later run.
 local function again(task, slot, runs, due)
   slot[RUN], slot[DUE] = slot[RUN] + runs, due
+  if runs > 0 then slot[LOST_BY] = '' end
   turn(task, slot, BLOCKED)
   settle(task, task)
   spread(task)
@@ -209,6 +237,7 @@ local function pass(time)
   local lost = call('ZRANGEBYSCORE', P .. 'e', '-inf', '(' .. whole(time), 'LIMIT', 0, STEP)
   for _, task in ipairs(lost) do
     local slot = load(task)
+    slot[LOST_BY] = slot[HOLDER]
     let_go(task, slot)
     -- What it was passed over may be tried again by now; nobody has to be told that it waits for that.
     turn(task, slot, BLOCKED)

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use moothall::redis::{Address, FinalQueue, RedisQueue, Settings, State};
+use moothall::redis::{Address, RedisQueue, Settings};
 use moothall_actors::domain::id::RunId;
 use moothall_actors::domain::queue::{OnDependencyFailure, QueueState};
 use moothall_actors::ports::queue::{QueueError, Report, Request, TaskQueue};
+use moothall_actors::ports::shared::{Ending, QueueHealth as State, SharedQueue};
 use tokio::time::Instant;
 
 use super::proxy::Proxy;
-use super::server::{Server, is_unavailable, queue, settings, trust, until};
+use super::server::{Server, is_unavailable, queue, settings, trust, until, word};
 use crate::queue::told::{claim, entry, id, is_stale, names, needing, news, put, request, run, state};
 
 #[tokio::test]
@@ -88,18 +89,18 @@ async fn a_start_without_a_server_waits_for_nothing_and_the_queue_comes_when_the
     server.kill();
     let own = Settings { deadline: Duration::from_millis(300), ..settings(server.port) };
     let queue = RedisQueue::new(own).unwrap();
-    assert!(matches!(queue.state(), State::Degraded { .. }));
+    assert!(matches!(queue.health(), State::Degraded { .. }));
     let began = Instant::now();
     for _ in 0..5 {
         assert!(is_unavailable(&queue.claim(&request("here", 1)).await));
     }
     assert!(began.elapsed() < Duration::from_secs(5), "a call ends by its deadline");
-    let State::Degraded { why } = queue.state() else { panic!("it cannot be healthy") };
+    let State::Degraded { why } = queue.health() else { panic!("it cannot be healthy") };
     assert!(why.contains("refused"), "{why}");
     server.run().await;
     until("the queue is found", || async { queue.reassert(Vec::new(), BTreeMap::new()).await.is_ok() }).await;
     put(&queue, vec![entry("a", 1)]).await;
-    assert_eq!((names(&claim(&queue, 1).await), queue.state()), (vec!["a"], State::Healthy));
+    assert_eq!((names(&claim(&queue, 1).await), queue.health()), (vec!["a"], State::Healthy));
 }
 
 #[tokio::test]
@@ -113,17 +114,18 @@ async fn a_restart_refuses_old_fences_and_claims_until_the_journal_has_spoken() 
     server.kill();
     server.run().await;
     assert!(is_stale(&queue.report(&before[0].lease, Report::Completed).await));
-    assert!(is_stale(&queue.finish(&before[0].lease, Report::Completed, "done".into()).await));
+    assert!(is_stale(&queue.finish(&before[0].lease, Report::Completed, &word("done")).await));
     assert_eq!(queue.heartbeat(&[before[0].lease.clone()]).await.unwrap(), [before[0].lease.clone()]);
     let Err(QueueError::Unavailable { why, .. }) = queue.claim(&request("two", 1)).await else { panic!("claimed") };
     assert!(why.contains("started anew"), "{why}");
     assert!(is_unavailable(&queue.enqueue(vec![entry("e", 5)], BTreeMap::new()).await));
     assert!(is_unavailable(&queue.renew(&"one".into()).await));
     // What is missing comes back, what has ended goes, a later run goes on as that.
-    let ended = BTreeMap::from([(RunId { task: id("c"), run: 1 }, QueueState::Completed)]);
+    let ending = Ending { state: QueueState::Completed, event: "".into() };
+    let ended = BTreeMap::from([(RunId { task: id("c"), run: 1 }, ending)]);
     let known = vec![entry("a", 1), entry("b", 2), run(2, entry("d", 4)), entry("missing", 5)];
     queue.reassert(known, ended).await.unwrap();
-    assert_eq!(queue.state(), State::Healthy);
+    assert_eq!(queue.health(), State::Healthy);
     let back = queue.renew(&"one".into()).await.unwrap();
     assert_eq!(names(&back), ["a", "b"]);
     assert!(back.iter().all(|claimed| claimed.lease.fence > before[1].lease.fence));

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moothall::redis::{FinalQueue, RedisQueue};
+use moothall::redis::RedisQueue;
 use moothall_actors::domain::id::{TaskId, Timestamp};
 use moothall_actors::domain::queue::{Entry, Fence, QueueState};
 use moothall_actors::ports::queue::{
     Claim, Claimed, Consequence, Counts, Filter, Lease, QueueError, Report, Request, Row, TaskQueue,
 };
+use moothall_actors::ports::shared::SharedQueue;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::server::{Server, is_unavailable, trust};

@@ -7,9 +7,10 @@ mod killed;
 mod play;
 mod proxy;
 mod rolled_back;
-mod server;
+pub(crate) mod server;
 #[cfg(feature = "testing")]
 mod shared;
 #[cfg(feature = "testing")]
 mod stages;
 mod takeover;
+mod texts;

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use moothall::redis::{FinalQueue, RedisQueue};
+use moothall::redis::RedisQueue;
 use moothall_actors::domain::id::RunId;
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState};
 use moothall_actors::ports::queue::{Claim, Filter, Report, Request, TaskQueue};
+use moothall_actors::ports::shared::{Ending, SharedQueue};
 use tempfile::TempDir;
 
-use super::server::{Server, is_unavailable, queue, trust};
+use super::server::{Server, is_unavailable, queue, trust, whose, word};
 use crate::queue::told::{
     amend, claim, entry, id, is_stale, lease, names, needing, news, of_story, put, request, run, state,
 };
@@ -32,8 +33,9 @@ async fn roll_back(server: &mut Server, copy: &TempDir) {
     server.run().await;
 }
 
-fn ended<const N: usize>(runs: [(&str, u32, QueueState); N]) -> BTreeMap<RunId, QueueState> {
-    runs.into_iter().map(|(task, run, state)| (RunId { task: id(task), run }, state)).collect()
+fn ended<const N: usize>(runs: [(&str, u32, QueueState); N]) -> BTreeMap<RunId, Ending> {
+    let ending = |state| Ending { state, event: "".into() };
+    runs.into_iter().map(|(task, run, state)| (RunId { task: id(task), run }, ending(state))).collect()
 }
 
 async fn entries(queue: &RedisQueue) -> Vec<Entry> {
@@ -167,22 +169,26 @@ async fn a_final_that_went_with_the_data_is_made_again_and_one_that_stayed_is_no
     trust(&queue).await;
     put(&queue, vec![entry("a", 1), entry("b", 2), needing("c", &["a"], BLOCK)]).await;
     let held = queue.claim(&request("one", 9)).await.unwrap();
-    queue.finish(&lease(&held, "b"), Report::Completed, "of b".into()).await.unwrap();
+    queue.finish(&lease(&held, "b"), Report::Completed, &word("of b")).await.unwrap();
     let old = copied(&mut server, &queue).await;
     let renewed = queue.renew(&"one".into()).await.unwrap();
-    queue.finish(&lease(&renewed, "a"), Report::Completed, "of a".into()).await.unwrap();
+    queue.finish(&lease(&renewed, "a"), Report::Completed, &word("of a")).await.unwrap();
     let b = RunId { task: id("b"), run: 1 };
     queue.published(std::slice::from_ref(&b)).await.unwrap();
     roll_back(&mut server, &old).await;
     let offered = queue.unpublished(9).await.unwrap();
-    assert_eq!((offered.len(), &offered[0].run, &offered[0].event[..]), (1, &b, &b"of b"[..]), "the same event again");
+    assert_eq!(
+        (offered.len(), &offered[0].run, whose(&offered[0])),
+        (1, &b, "of b".to_owned()),
+        "the same event again"
+    );
     // This journal knows of no end: it has the verdict of a, and nothing of b.
     let known = vec![entry("a", 1), entry("b", 2), needing("c", &["a"], BLOCK)];
     queue.reassert(known, BTreeMap::new()).await.unwrap();
-    assert!(is_stale(&queue.finish(&lease(&renewed, "a"), Report::Completed, "of a".into()).await));
+    assert!(is_stale(&queue.finish(&lease(&renewed, "a"), Report::Completed, &word("of a")).await));
     let again = queue.adopt(&id("a"), 1, &"one".into()).await.unwrap();
     assert!(again.fence > lease(&renewed, "a").fence);
-    let changed = queue.finish(&again, Report::Completed, "of a".into()).await.unwrap();
+    let changed = queue.finish(&again, Report::Completed, &word("of a")).await.unwrap();
     assert_eq!(news(&changed), [("c", QueueState::Queued, "a")]);
     assert!(queue.adopt(&id("b"), 1, &"one".into()).await.is_err(), "it has ended");
     let offered: Vec<RunId> = queue.unpublished(9).await.unwrap().into_iter().map(|made| made.run).collect();

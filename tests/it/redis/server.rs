@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use moothall::redis::{Address, FinalQueue, RedisQueue, Settings};
+use moothall::redis::{Address, RedisQueue, Settings};
+use moothall_actors::domain::ended::Ended;
+use moothall_actors::domain::event::Event;
+use moothall_actors::domain::id::{Role, Timestamp};
 use moothall_actors::ports::queue::QueueError;
+use moothall_actors::ports::shared::{Final, SharedQueue};
 use tempfile::TempDir;
 
 /// Nothing here takes longer unless it is broken.
@@ -142,8 +146,19 @@ pub(crate) fn queue(port: u16) -> RedisQueue {
     RedisQueue::new(settings(port)).unwrap()
 }
 
+/// The end of a run, in words that tell who ended it.
+pub(crate) fn word(of: &str) -> Ended {
+    let event = Event::TaskCancelled { run: 1, reason: of.into() };
+    let (story, plan, by) = ("".into(), "".into(), of.into());
+    Ended { event, at: Timestamp(1), role: Role::dev(), story, plan, checks_passed: false, by }
+}
+
+pub(crate) fn whose(end: &Final) -> String {
+    Ended::read(&end.event).unwrap().by.to_string()
+}
+
 /// Nothing is known elsewhere: what the queue has is the whole truth.
-pub(crate) async fn trust(queue: &impl FinalQueue) {
+pub(crate) async fn trust(queue: &impl SharedQueue) {
     queue.reassert(Vec::new(), BTreeMap::new()).await.unwrap();
 }
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall::redis::{FinalQueue, RedisQueue, Settings};
+use moothall::redis::{RedisQueue, Settings};
 use moothall_actors::domain::id::RunId;
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, QueueState};
 use moothall_actors::ports::queue::{QueueError, Report, Request, TaskQueue};
+use moothall_actors::ports::shared::{Ending, SharedQueue};
 
-use super::server::{Server, is_unavailable, queue, settings, trust};
+use super::server::{Server, is_unavailable, queue, settings, trust, whose, word};
 use crate::queue::told::{claim, entry, id, is_stale, lease, names, needing, news, put, request, state};
 
 fn told(server: &Server) -> RedisQueue {
@@ -60,7 +61,7 @@ async fn a_lease_that_nobody_keeps_is_taken_over_and_its_result_is_refused() {
     let taken = two.claim(&request("two", 9)).await.unwrap();
     assert_eq!(names(&taken), ["b"], "one was kept, one is carried out elsewhere");
     assert!(is_stale(&one.report(&lease(&held, "b"), Report::Completed).await));
-    assert!(is_stale(&one.finish(&lease(&held, "b"), Report::Completed, "mine".into()).await));
+    assert!(is_stale(&one.finish(&lease(&held, "b"), Report::Completed, &word("mine")).await));
     assert!(one.unpublished(9).await.unwrap().is_empty());
     let all: Vec<_> = held.iter().map(|claimed| claimed.lease.clone()).collect();
     assert_eq!(one.heartbeat(&all).await.unwrap(), [lease(&held, "b")]);
@@ -97,29 +98,28 @@ async fn the_queue_makes_one_final_of_each_run_and_any_daemon_publishes_it() {
     trust(&one).await;
     put(&one, vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block), entry("c", 9)]).await;
     let held = claim(&one, 9).await;
-    let event = "binary \0 and ü".as_bytes().to_vec();
+    let event = word("binary \0 and ü");
     let expected = [("b", QueueState::Queued, "a")];
-    let changed = one.finish(&lease(&held, "a"), Report::Completed, event.clone().into()).await.unwrap();
+    let changed = one.finish(&lease(&held, "a"), Report::Completed, &event).await.unwrap();
     assert_eq!(news(&changed), expected);
-    let again = one.finish(&lease(&held, "a"), Report::Completed, "another".into()).await.unwrap();
+    let again = one.finish(&lease(&held, "a"), Report::Completed, &word("another")).await.unwrap();
     assert_eq!(news(&again), expected, "the same lease is answered the same");
     assert!(is_stale(&one.report(&lease(&held, "a"), Report::Failed).await));
-    let parked = one.finish(&lease(&held, "c"), Report::Parked, "none".into()).await;
-    assert!(matches!(parked, Err(QueueError::WrongState { .. })), "{parked:?}");
-    two.finish(&lease(&held, "c"), Report::Failed, "failed".into()).await.unwrap();
+    let released = one.finish(&lease(&held, "c"), Report::Released, &word("none")).await;
+    assert!(matches!(released, Err(QueueError::WrongState { .. })), "{released:?}");
+    two.finish(&lease(&held, "c"), Report::Failed, &word("failed")).await.unwrap();
     let finals = two.unpublished(9).await.unwrap();
     let runs: Vec<RunId> = finals.iter().map(|made| made.run.clone()).collect();
     assert_eq!(runs, [RunId { task: id("a"), run: 1 }, RunId { task: id("c"), run: 1 }]);
     assert_eq!(
-        (&finals[0].event[..], finals[0].fence, finals[1].state),
-        (&event[..], held[0].lease.fence, QueueState::Failed)
+        (whose(&finals[0]), finals[0].fence, finals[1].state),
+        ("binary \0 and ü".to_owned(), held[0].lease.fence, QueueState::Failed)
     );
-    assert_eq!(news(&finals[0].consequences), expected);
     assert_eq!(two.unpublished(1).await.unwrap(), finals[..1]);
     two.published(&runs[..1]).await.unwrap();
     two.published(&runs[..1]).await.unwrap();
     assert_eq!(one.unpublished(9).await.unwrap(), finals[1..]);
-    let again = one.finish(&lease(&held, "a"), Report::Completed, "another".into()).await.unwrap();
+    let again = one.finish(&lease(&held, "a"), Report::Completed, &word("another")).await.unwrap();
     assert_eq!(news(&again), expected, "also when it is published");
     assert_eq!(one.unpublished(9).await.unwrap().len(), 1);
 }
@@ -131,7 +131,7 @@ async fn a_run_whose_final_stands_in_the_queue_is_not_put_back() {
     trust(&queue).await;
     put(&queue, vec![entry("a", 1)]).await;
     let held = claim(&queue, 1).await;
-    queue.finish(&held[0].lease, Report::Completed, "done".into()).await.unwrap();
+    queue.finish(&held[0].lease, Report::Completed, &word("done")).await.unwrap();
     server.kill();
     server.run().await;
     // This journal has not heard of the end yet.
@@ -155,7 +155,8 @@ async fn daemons_with_journals_of_their_own_each_speak_before_they_claim() {
     server.run().await;
     trust(&two).await;
     assert!(is_unavailable(&one.claim(&request("one", 1)).await));
-    let ended = BTreeMap::from([(RunId { task: id("b"), run: 1 }, QueueState::Completed)]);
+    let ending = Ending { state: QueueState::Completed, event: "".into() };
+    let ended = BTreeMap::from([(RunId { task: id("b"), run: 1 }, ending)]);
     one.reassert(Vec::new(), ended).await.unwrap();
     assert!(one.claim(&request("one", 1)).await.unwrap().is_empty(), "its journal knew better");
 }

@@ -15,7 +15,7 @@ use super::python;
 use super::record::Record;
 use crate::nats::server::Server;
 
-fn with_events(home: Home, server: &Server) -> Home {
+pub(super) fn with_events(home: Home, server: &Server) -> Home {
     home.with("ENABLE_NATS", "true").with("NATS_URL", server.url()).with("MOOTHALL__QUEUE__RETRY_MIN", "0.05")
 }
 
@@ -26,7 +26,7 @@ async fn events_health(daemon: &Daemon) -> Result<Value> {
     Ok(health["components"]["nats"].clone())
 }
 
-async fn until_well(daemon: &Daemon) -> Result<()> {
+pub(super) async fn until_well(daemon: &Daemon) -> Result<()> {
     let look = || async { Ok((events_health(daemon).await?["status"] == "healthy").then_some(())) };
     let well = until("events are healthy", LIMIT, look).await;
     ensure!(well.is_ok(), "{}", events_health(daemon).await?);
@@ -102,7 +102,7 @@ fn plan(name: &str, tasks: usize) -> Value {
 }
 
 /// The finals that stand in the stream, by task and run.
-async fn finals(server: &Server) -> Result<BTreeMap<(String, u64), Vec<String>>> {
+pub(super) async fn finals(server: &Server) -> Result<BTreeMap<(String, u64), Vec<String>>> {
     let mut finals: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
     for stored in server.all("ORCHESTRATOR_EVENTS").await? {
         let is_final = ["completed", "failed", "cancelled", "skipped"]

@@ -23,5 +23,6 @@ mod record;
 mod request;
 mod retention;
 mod runners;
+mod shared;
 mod streams;
 mod wire;

@@ -81,8 +81,18 @@ impl EventOutbox {
         read.map_err(|error| JournalError::Unusable(error.to_string().into()))
     }
 
+    /// With a queue that is shared: how a task ended is told by the queue, and that it waits by whoever took it in.
     async fn is_told_elsewhere(&self, recorded: &Recorded) -> Result<bool, JournalError> {
-        if !self.shares_queue || !recorded.event.event.is_final() {
+        if !self.shares_queue {
+            return Ok(false);
+        }
+        if matches!(recorded.event.event, Event::TaskQueued(_)) {
+            let before = self.store.stream(&recorded.stream, recorded.version.saturating_sub(2), 1).await?;
+            let is_elsewhere =
+                |event: &Event| matches!(event, Event::TaskTakenOver { .. } | Event::RunSuperseded { .. });
+            return Ok(before.first().is_some_and(|before| is_elsewhere(&before.event.event)));
+        }
+        if !recorded.event.event.is_final() {
             return Ok(false);
         }
         let name = recorded.stream.as_str().strip_prefix("task/").unwrap_or_default();

@@ -208,6 +208,25 @@ fn a_variable_that_is_not_utf8_is_a_problem() {
 }
 
 #[test]
+fn a_shared_queue_has_an_address_whose_password_is_never_shown() {
+    for own in ["", "memory"] {
+        assert!(load(&flags(&[&format!("queue.url={own}")])).config.queue.shared.is_none(), "{own:?}");
+    }
+    let loaded = load(&flags(&["queue.url=rediss://me:hunter22@queue.example:6380/2", "queue.lease=9", "queue.age=3"]));
+    let shared = loaded.config.queue.shared.clone().unwrap();
+    assert_eq!((shared.address.to_string(), shared.prefix.as_str()), ("queue.example:6380".to_owned(), "moothall"));
+    assert_eq!((shared.lease, shared.age), (Duration::from_secs(9), Duration::from_secs(3)));
+    let shown = format!("{}{}{:?}", loaded.to_toml(), loaded.to_json(), loaded.config.queue);
+    assert!(!shown.contains("hunter22"), "{shown}");
+    let wrong = ["queue.url=redis://me:hunter22@queue:port", "queue.prefix={tag}", "queue.lease=0"];
+    let text = refuse(&flags(&wrong)).to_string();
+    assert!(!text.contains("hunter22"), "{text}");
+    for key in ["queue.url", "queue.prefix", "queue.lease"] {
+        assert!(text.contains(key), "{key}: {text}");
+    }
+}
+
+#[test]
 fn the_balance_of_replicas_is_one_of_two_words() {
     let balance = |sources: &Sources| load(sources).config.model.balance;
     assert_eq!(balance(&Sources::default()), Balance::Prefix);

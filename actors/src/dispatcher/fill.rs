@@ -71,6 +71,7 @@ async fn fill_shared(
     (pauses, version): (Pauses, u64),
 ) -> Result<Filled, SystemError> {
     let mut keeping = Keeping { is_well: true, ..Keeping::default() };
+    world.leases.forget();
     world.leases.begin_telling();
     hear(world, shared, &mut keeping).await?;
     let standings = world.ports.journal.recovery().await?.queued;

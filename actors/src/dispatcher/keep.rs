@@ -9,6 +9,7 @@ use crate::domain::ended::Ended;
 use crate::domain::id::TaskId;
 use crate::error::SystemError;
 use crate::ports::shared::{Final, SharedQueue};
+use crate::ports::{TaskRow, TaskStatus};
 use crate::world::World;
 
 /// Ends heard of at once.
@@ -72,7 +73,7 @@ pub(super) async fn hear(
         let tasks: Vec<TaskId> = ends.iter().map(|end| end.run.task.clone()).collect();
         let known = world.ports.journal.find(&tasks).await?;
         for end in &ends {
-            if known.iter().any(|row| row.task == end.run.task && row.run <= end.run.run) {
+            if known.iter().any(|row| row.task == end.run.task && is_news(row, end)) {
                 take_in(world, end).await?;
             }
             keeping.heard = keeping.heard.max(end.place);
@@ -81,6 +82,10 @@ pub(super) async fn hear(
             return Ok(());
         }
     }
+}
+
+fn is_news(row: &TaskRow, end: &Final) -> bool {
+    row.run < end.run.run || (row.run == end.run.run && row.status == TaskStatus::Open)
 }
 
 async fn take_in(world: &Arc<World>, end: &Final) -> Result<(), SystemError> {

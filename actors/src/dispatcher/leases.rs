@@ -48,6 +48,11 @@ impl Leases {
         }
     }
 
+    /// Before they are taken up again: whoever told of their ends is gone.
+    pub(super) fn forget(&self) {
+        self.held().clear();
+    }
+
     pub(super) fn ended(&self, run: RunId, ending: Ending) {
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
         if endings.len() == MOST_ENDINGS {

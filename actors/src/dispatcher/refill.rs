@@ -52,9 +52,9 @@ pub(super) async fn say(
     story::let_go(world, &mut entries).await?;
     let mut ended = world.leases.endings();
     ended.extend(over(world, shared).await?);
-    // Needs that the queue may not know are runs of their own.
     for (task, state) in ended_needs(world, standings).await? {
-        let run = world.ports.journal.task(&task).await?.map_or(1, |row| row.run);
+        // Of one that is only known to have ended no run in the queue is meant.
+        let run = world.ports.journal.task(&task).await?.map_or(0, |row| row.run);
         ended.entry(RunId { task, run }).or_insert(Ending { state, event: "".into() });
     }
     Ok(shared.reassert(entries, ended).await?)

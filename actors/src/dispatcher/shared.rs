@@ -20,7 +20,7 @@ use crate::domain::id::RunId;
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
 use crate::ports::queue::{Consequence, Lease, QueueError, Report};
-use crate::ports::shared::SharedQueue;
+use crate::ports::shared::{QueueHealth, SharedQueue};
 use crate::ports::{JournalError, TaskStatus};
 use crate::running::Running;
 use crate::supervisor::DeliberationsMessage;
@@ -142,10 +142,22 @@ async fn is_own(world: &World, shared: &Arc<dyn SharedQueue>, run: &RunId) -> Re
     Ok(by.is_some_and(|by| by == world.settings.queue.holder))
 }
 
-/// Another daemon has the run: nobody works on it here any more, and what was made of it counts no more.
+/// Whether a shared queue is known to be away: it is told later, and nobody waits for it now.
+pub(super) fn is_away(world: &World) -> bool {
+    let health = world.ports.shared.as_ref().map(|shared| shared.health());
+    health.is_some_and(|health| health != QueueHealth::Healthy)
+}
+
+/// Another daemon has the run: nobody works on it here any more, and what was made of it counts no more. Unless the end that
+/// stands in the queue is the own one, whose answer was lost.
 pub(super) async fn supersede(world: &Arc<World>, lease: &Lease) {
     world.leases.let_go(lease);
     let run = run_of(lease);
+    if let Some(shared) = &world.ports.shared
+        && is_own(world, shared, &run).await.unwrap_or_default()
+    {
+        return;
+    }
     if let Some(running) = ending::at_work(world, &run) {
         leave(world, &running);
     }

@@ -16,7 +16,7 @@ local function carry_out(task, slot, report, due)
   if ENDS[report] then
     finish(task, slot, ENDS[report])
   elseif report == 'parked' then
-    slot[RUN] = slot[RUN] + 1
+    slot[RUN], slot[LOST_BY] = slot[RUN] + 1, ''
     turn(task, slot, PARKED)
   elseif report == 'retry' then
     again(task, slot, 1, due)

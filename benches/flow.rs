@@ -138,6 +138,7 @@ async fn rise(path: &Path) -> Duration {
         checks: Arc::new(FakeChecks),
         journal: store.clone(),
         queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(Real))),
+        shared: None,
         context: None,
         clock: Arc::new(Real),
         ids: Arc::new(Real),

@@ -17,6 +17,7 @@ pub mod nats;
 pub mod outbox;
 pub mod plan;
 pub mod process;
+pub mod redis;
 pub mod runner;
 pub mod sim;
 pub mod store;

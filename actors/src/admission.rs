@@ -186,7 +186,7 @@ impl System {
         let running = Running::new(row, begin.spec.clone());
         running.hold(permit);
         let attached = Attached::started(&self.world, running.clone(), begin.hold);
-        self.world.launch(&running, plan, begun).await;
+        self.world.launch(&running, plan, Some(begun)).await;
         if let Some(entry) = entry {
             self.world.registry.tell_dispatcher(dispatcher::Message::Overtaken { entry: Box::new(entry), running });
         }
@@ -206,8 +206,9 @@ impl System {
 }
 
 impl World {
-    /// A supervisor that is just restarting finds the run by itself; where none will come back, the run ends here.
-    pub(crate) async fn launch(self: &Arc<Self>, running: &Arc<Running>, plan: Arc<Plan>, begun: Begun) {
+    /// `begun`: it was just written; a run without has begun before and is read. A supervisor that is just restarting
+    /// finds the run by itself; where none will come back, the run ends here.
+    pub(crate) async fn launch(self: &Arc<Self>, running: &Arc<Running>, plan: Arc<Plan>, begun: Option<Begun>) {
         let registry = &self.registry;
         registry.running.insert(running.run.task.clone(), running.clone());
         if self.has_stopped() {
@@ -217,8 +218,7 @@ impl World {
         let standing = registry.councils.get(role).map(|entry| entry.council.parked.clone());
         let (class, message): (_, Arc<str>) = match standing {
             Some(None) => {
-                let start =
-                    DeliberationsMessage::Start { running: running.clone(), plan: Ok(plan), begun: Some(begun) };
+                let start = DeliberationsMessage::Start { running: running.clone(), plan: Ok(plan), begun };
                 let deliberations = registry.deliberations.get(role).map(|entry| entry.value().clone());
                 if let Some(deliberations) = deliberations {
                     drop(deliberations.cast(start));

@@ -1,4 +1,4 @@
-//! A task whose events were pruned: how it ended is known, what was said is not.
+//! A task whose events were pruned, or stand in the journal of another daemon: how it ended is known, what was said is not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,8 @@ fn spec(row: &TaskRow) -> Result<TaskSpec, SystemError> {
     Ok(draft.check()?)
 }
 
-fn outcome(row: &TaskRow) -> Outcome {
+/// Of a completed one, as far as its row says.
+pub(crate) fn outcome(row: &TaskRow) -> Outcome {
     let winner = |agent: &_| Ranked {
         agent: Clone::clone(agent),
         rank: 1,

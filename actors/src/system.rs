@@ -17,6 +17,7 @@ use crate::domain::queue::QueueState;
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
+use crate::pruned;
 use crate::running::{Ending, Running};
 use crate::supervisor::{Root, RootMessage};
 use crate::view::{Drained, TaskState, TaskView};
@@ -93,7 +94,11 @@ impl System {
         let run = RunId { task: row.task.clone(), run: row.run };
         let journal = &*self.world.ports.journal;
         let ending = match row.status {
-            TaskStatus::Completed => read_ending(journal, &run).await?,
+            TaskStatus::Completed => match read_ending(journal, &run).await? {
+                // Another daemon of the same queue completed it: who won is known here, what was said is not.
+                None | Some(Err(_)) if self.world.ports.shared.is_some() => Some(Ok(Arc::new(pruned::outcome(&row)))),
+                ending => ending,
+            },
             TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped | TaskStatus::Open => {
                 Some(Err(row.ended_without()))
             }

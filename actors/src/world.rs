@@ -125,6 +125,8 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) tokens: Mutex<DailyTokens>,
     pub(crate) registry: Registry,
+    /// In a queue that others share.
+    pub(crate) leases: dispatcher::Leases,
     pub(crate) census: Census,
     pub(crate) started: Instant,
     pub(crate) draining: AtomicBool,
@@ -147,6 +149,7 @@ impl World {
             gate: Gate::new(settings.open_deliberations),
             tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
             registry: Registry::default(),
+            leases: dispatcher::Leases::default(),
             census: Census::default(),
             ports,
             settings,

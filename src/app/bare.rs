@@ -33,6 +33,7 @@ pub(crate) async fn bare(store: &Path) -> Result<Bare, AppError> {
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),
         queue: queue.clone(),
+        shared: None,
         context: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use moothall_actors::System;
+use moothall_actors::ports::shared::SharedQueue;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::AppError;
 use crate::config::{Config, NatsConfig};
 use crate::http::Health;
 use crate::intake::{EventInbox, Intake};
 use crate::nats::{Auth, Drained, Nats, Settings, SettingsError, Start, Status, Tls};
-use crate::outbox::{self, EventOutbox};
+use crate::outbox::{self, EventOutbox, Finals};
 use crate::store::SqliteJournal;
 
 /// How long what is in hand and in flight may take at a stop.
@@ -21,8 +23,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How events go, for whoever reports it; `None` = they are switched off.
 pub(super) type Watch = Option<watch::Receiver<Status>>;
 
-/// The adapter while the daemon runs.
-pub(super) struct Events(Option<Nats>);
+/// The adapter while the daemon runs, and the ends of runs from a queue that is shared.
+pub(super) struct Events {
+    nats: Option<Nats>,
+    finals: Option<JoinHandle<()>>,
+}
 
 impl Events {
     /// Never waits for a server.
@@ -30,25 +35,31 @@ impl Events {
         config: &Config,
         store: Arc<SqliteJournal>,
         (system, intake): (System, Intake),
+        shared: Option<Arc<dyn SharedQueue>>,
     ) -> Result<Self, AppError> {
+        let facts = store.clone();
         if !config.nats.enabled {
-            return Ok(Self(None));
+            let finals = shared.map(|shared| tokio::spawn(Finals::unheard(shared, facts).run()));
+            return Ok(Self { nats: None, finals });
         }
         let first_start = first_start(&store).await?;
         let settings = settings(&config.nats, store.store_id(), first_start)?;
-        let outbox = EventOutbox::open(store, system.clone()).await.map_err(lost)?;
+        let outbox = EventOutbox::open(store, system.clone(), shared.is_some()).await.map_err(lost)?;
         let inbox = EventInbox::new(system, intake);
         let nats = Nats::start(settings, Arc::new(inbox), Arc::new(outbox)).map_err(wrong)?;
-        Ok(Self(Some(nats)))
+        let finals = shared.map(|shared| tokio::spawn(Finals::new(shared, facts, nats.speaker()).run()));
+        Ok(Self { nats: Some(nats), finals })
     }
 
     pub(super) fn watch(&self) -> Watch {
-        self.0.as_ref().map(Nats::status)
+        self.nats.as_ref().map(Nats::status)
     }
 
     /// Before the journal is closed: what is in hand is still written.
     pub(super) async fn end(self) {
-        let Some(nats) = self.0 else { return };
+        // What is not out yet waits in the queue, for any daemon.
+        self.finals.iter().for_each(JoinHandle::abort);
+        let Some(nats) = self.nats else { return };
         if nats.drain(DRAIN).await == Drained::Cut {
             tracing::warn!("events in hand were given back, those in flight are looked for at the next start");
         }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::System;
+use moothall_actors::ports::shared::SharedQueue;
 use tokio::sync::watch;
 
-use super::events;
+use super::{events, queue};
 use crate::context::{ContextClient, ContextState};
 use crate::http::{Components, Health, probe};
 use crate::runner::RunnerModel;
@@ -50,7 +51,7 @@ pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
     (model, runners, context): (Arc<VllmModel>, Arc<RunnerModel>, Option<Arc<ContextClient>>),
-    (unreachable, events): (Unreachable, events::Watch),
+    (unreachable, events, queue): (Unreachable, events::Watch, Option<Arc<dyn SharedQueue>>),
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
     move || {
@@ -65,6 +66,7 @@ pub(super) fn components(
         };
         components.insert("model".to_owned(), health);
         components.extend(events.as_ref().map(|status| ("nats".to_owned(), events::health(status))));
+        components.extend(queue.iter().map(|queue| ("queue".to_owned(), queue::health(&**queue))));
         components.extend(of_runners(&runners).map(|health| ("runners".to_owned(), health)));
         components.extend(context.iter().map(|context| ("context".to_owned(), of_context(context.state()))));
         components

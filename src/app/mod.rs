@@ -16,6 +16,7 @@ mod journal;
 mod leap;
 mod models;
 mod prompts;
+mod queue;
 mod retention;
 #[cfg(feature = "testing")]
 mod sabotage;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
-use moothall_actors::queue::MemoryQueue;
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -53,6 +53,7 @@ use self::events::Events;
 use self::identity::{SystemClock, UuidSource};
 use self::journal::StoredJournal;
 use self::models::Models;
+use self::queue::Queue;
 
 /// How long servers may take to answer what is open once the actors are down.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -139,7 +140,9 @@ pub async fn run(
     let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
     let context = context(&config.context)?;
     let models = Models::new(model.clone(), runners.clone());
-    let ports = ports(&config, journal.clone(), (models, context.clone()))?;
+    let queue = queue::open(&config, journal.clone(), journal.store().store_id())?;
+    let shared = queue.shared.clone();
+    let ports = ports(&config, journal.clone(), (models, context.clone()), queue)?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
     events::keep_place(&config, &journal.store()).await?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
@@ -148,8 +151,8 @@ pub async fn run(
     let unreachable = health::watch_models(model.clone());
     let models_standing = replica_states(model.clone());
     let intake = Intake::new(system.clone(), settings::intake(&config));
-    let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone())).await?;
-    let watched = (unreachable, events.watch());
+    let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone()), shared.clone()).await?;
+    let watched = (unreachable, events.watch(), shared);
     readiness.observe(health::components(system.clone(), journal.store(), (model, runners, context), watched));
     let standing = (readiness.clone(), models_standing);
     let settings = settings::grpc(&config);
@@ -188,13 +191,14 @@ fn ports(
     config: &Config,
     journal: Arc<StoredJournal>,
     (models, context): (Models, Option<Arc<ContextClient>>),
+    Queue { queue, shared }: Queue,
 ) -> Result<Ports, AppError> {
     Ok(Ports {
         model: Arc::new(models),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal,
-        // The store knows what waits; this orders it.
-        queue: Arc::new(MemoryQueue::new(settings::queue_limits(config), Arc::new(SystemClock))),
+        queue,
+        shared,
         context: context.map(|client| client as Arc<dyn ContextSource>),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),

@@ -8,6 +8,7 @@ use moothall_actors::domain::answer::Answer;
 use moothall_actors::domain::council::Endpoint;
 use moothall_actors::domain::id::{AgentId, CallId, RunId, Stage, TaskId, Wave};
 use moothall_actors::domain::problem::Problem;
+use moothall_actors::ports::queue::TaskQueue as _;
 use moothall_actors::ports::{AnswerForm, Model as _, ModelCall};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ use super::output::{Output, brief, duration};
 use crate::checks::TextChecks;
 use crate::config::{AgentType, Config, NatsConfig};
 use crate::grpc::proto::moothall::v1::GetSystemStatusRequest;
+use crate::redis::{RedisQueue, Settings as RedisSettings};
 use crate::store::{DatabaseUrl, OpenError, SqliteJournal};
 use crate::vllm::{ReplicaReport, VllmModel};
 
@@ -123,6 +125,7 @@ async fn look(config: &Config, server: &str, complete: bool, findings: &mut Vec<
     findings.push(policy(config));
     findings.push(store(config).await);
     findings.extend(models(config, complete).await);
+    findings.push(queue(config).await);
     findings.push(nats(&config.nats).await);
     findings.push(executor(config).await);
     findings.push(context(config).await);
@@ -232,6 +235,23 @@ fn tiny_call() -> Result<ModelCall, Problem> {
         timeout: COMPLETION_PATIENCE,
         most_attempts: 1,
     })
+}
+
+async fn queue(config: &Config) -> Finding {
+    let Some(settings) = &config.queue.shared else { return Finding::ok("queue", "this daemon's own") };
+    let shown = settings.address.to_string();
+    let next = "start it, or correct TASK_QUEUE_URL; until then tasks are taken in and wait";
+    let asked = match RedisQueue::new(RedisSettings { deadline: PATIENCE, ..settings.clone() }) {
+        Ok(queue) => queue.counts().await,
+        Err(error) => return Finding::wrong("queue", error.to_string(), "correct TASK_QUEUE_URL"),
+    };
+    match asked {
+        Ok(counts) => {
+            let open: usize = counts.iter().filter(|((_, state), _)| !state.is_over()).map(|(_, count)| count).sum();
+            Finding::ok("queue", format!("{shown}: {open} tasks that are not over, under {}", settings.prefix))
+        }
+        Err(error) => Finding::wrong("queue", format!("{shown}: {}", brief(&error.to_string(), 200)), next),
+    }
 }
 
 async fn nats(config: &NatsConfig) -> Finding {

@@ -30,6 +30,7 @@ use crate::context::{ContextAddress, ContextSettings};
 use crate::nats::Start;
 use crate::plan::PHASES;
 use crate::plan::limit::HARD_MAX_TASKS;
+use crate::redis::{Address, Settings as RedisSettings};
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
 
@@ -158,7 +159,7 @@ fn retention(raw: &RawRetention, rules: &mut Rules<'_>) -> Option<RetentionConfi
 }
 
 fn queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<QueueConfig> {
-    let url = optional(&raw.url, |text| rules.url("queue.url", text, &["redis", "rediss"]));
+    let shared = shared_queue(raw, rules);
     let age = rules.time_within("queue.age", raw.age, 0.001..=DAY);
     let most = rules.whole("queue.max_tasks", raw.max_tasks, 1..=100_000_000);
     let per_role = rules.whole("queue.per_role", raw.per_role, 1..=65_536);
@@ -182,7 +183,31 @@ fn queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<QueueConfig> {
         stall: stall?,
         ..QueueSettings::default()
     };
-    Some(QueueConfig { url: url?, age: age?, dispatch })
+    let age = age?;
+    let shared = shared?.map(|shared| RedisSettings { age, ..shared });
+    Some(QueueConfig { shared, age, dispatch })
+}
+
+/// Where several daemons share the queue.
+fn shared_queue(raw: &RawQueue, rules: &mut Rules<'_>) -> Option<Option<RedisSettings>> {
+    let given = if raw.url == "memory" { "" } else { &raw.url };
+    let address = optional(given, |text| {
+        rules.url("queue.url", text, &["redis", "rediss"])?;
+        match Address::parse(text) {
+            Ok(address) => Some(address),
+            Err(error) => rules.refuse("queue.url", error.to_string()),
+        }
+    });
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    let prefix = match raw.prefix.as_str() {
+        text if !text.is_empty() && text.len() <= 64 && text.chars().all(is_plain) => Some(text.to_owned()),
+        _ => rules.refuse("queue.prefix", "must be 1 to 64 letters, digits, or of - _ . :"),
+    };
+    let lease = rules.time_within("queue.lease", raw.lease, 1.0..=3_600.0);
+    let (prefix, lease) = (prefix?, lease?);
+    // The dispatcher refuses what is too much; what is in a journal always fits.
+    let most = usize::try_from(u32::MAX).unwrap_or(usize::MAX);
+    Some(address?.map(|address| RedisSettings { prefix, lease, most, ..RedisSettings::new(address) }))
 }
 
 fn plans(raw: &RawPlans, rules: &mut Rules<'_>) -> Option<PlansConfig> {

@@ -52,6 +52,8 @@ sections! {
     RawRetention { days: i64, tombstone_days: i64, every: f64, batch: i64, share: i64, }
     RawQueue {
         url: String,
+        prefix: String,
+        lease: f64,
         max_tasks: i64,
         age: f64,
         per_role: i64,

@@ -113,8 +113,8 @@ pub struct RetentionConfig {
 /// Where tasks wait, and how they are worked through.
 #[derive(Clone, Debug)]
 pub struct QueueConfig {
-    /// `None` = in the store.
-    pub url: Option<Url>,
+    /// Where several daemons share it; `None` = in this process, filled from the store.
+    pub shared: Option<crate::redis::Settings>,
     /// How much earlier one step of priority makes a task.
     pub age: Duration,
     pub dispatch: QueueSettings,

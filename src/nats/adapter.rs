@@ -12,7 +12,7 @@ use super::consumer::{Pump, Shared};
 use super::gate::Gate;
 use super::phase::Phase;
 use super::port::{Inbox, Outbox};
-use super::publisher::Publisher;
+use super::publisher::{Publisher, Speaker};
 use super::settings::{Settings, SettingsError};
 use super::status::{Board, Status};
 use super::streams::{Keeper, Topology};
@@ -23,6 +23,7 @@ const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Runs until it is drained; dropped, it ends at once, like a crash.
 pub struct Nats {
+    settings: Arc<Settings>,
     phase: watch::Sender<Phase>,
     link: Arc<watch::Sender<Link>>,
     tasks: JoinSet<()>,
@@ -72,14 +73,20 @@ impl Nats {
             board: board.clone(),
         };
         tasks.spawn(keeper.run());
-        let connecting = tokio::spawn(connection::connect(settings, Arc::clone(&link), board.clone()));
-        Ok(Self { phase, link, tasks, connecting, board })
+        let connecting = tokio::spawn(connection::connect(Arc::clone(&settings), Arc::clone(&link), board.clone()));
+        Ok(Self { settings, phase, link, tasks, connecting, board })
     }
 
     /// Changes with everything worth showing.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.board.watch()
+    }
+
+    /// For single events that do not come by the outbox.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker {
+        Speaker::new(Arc::clone(&self.settings), self.link.subscribe())
     }
 
     /// Begins nothing new, ends what is in hand and in flight, says goodbye to the server. Takes at most `limit` and six

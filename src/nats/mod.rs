@@ -52,6 +52,7 @@ pub use incoming::{
     PlanApproved, StoryTransitioned,
 };
 pub use port::{Body, Delivery, Handled, Inbox, InboxKey, Origin, Outbox, Publication, Rejection, Unavailable};
+pub use publisher::Speaker;
 pub use settings::{Auth, Consume, Publish, Settings, SettingsError, Start, Tls};
 pub use status::{Counts, Part, Status};
 pub use subject::{CONSUMERS, ConsumerRow, DEAD_LETTERS, Kind, PUBLISHED_TO, STREAMS, StreamRow};

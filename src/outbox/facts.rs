@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use moothall_actors::document::{Document, Standing};
-use moothall_actors::domain::event::{Event, Executed};
+use moothall_actors::domain::event::{Event, Executed, Recorded};
 use moothall_actors::domain::id::{Role, RunId, StreamId, TaskId};
 use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::task::TaskSpec;
@@ -38,6 +38,8 @@ pub(super) struct OfTask {
     pub(super) plan: Arc<str>,
     /// Its winner is carried out by others.
     pub(super) is_executed: bool,
+    /// It came by the queue.
+    pub(super) is_queued: bool,
 }
 
 impl Facts {
@@ -57,20 +59,18 @@ impl Facts {
         if let Some(known) = self.tasks.get(task) {
             return Ok(Some(known));
         }
-        let Some(spec) = self.spec(task).await? else { return Ok(None) };
+        let events = whole_stream(&*self.store, &StreamId::task(task)).await?;
+        let is_queued = events.iter().any(|recorded| matches!(recorded.event.event, Event::TaskQueued(_)));
+        let Some(spec) = last_spec(events) else { return Ok(None) };
         let text = |text: Option<&str>| Arc::from(text.unwrap_or_default());
         let (story, plan) = (text(spec.story_id()), text(spec.plan_id()));
-        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.execution.is_some() };
+        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.execution.is_some(), is_queued };
         Ok(Some(self.tasks.keep(task.clone(), Arc::new(known))))
     }
 
     /// All that a task asks for; too large to be remembered.
     pub(super) async fn spec(&self, task: &TaskId) -> Result<Option<Arc<TaskSpec>>, JournalError> {
-        let events = whole_stream(&*self.store, &StreamId::task(task)).await?;
-        Ok(events.into_iter().rev().find_map(|recorded| match recorded.event.event {
-            Event::TaskAccepted { spec, .. } | Event::TaskAmended { spec, .. } => Some(spec),
-            _ => None,
-        }))
+        Ok(last_spec(whole_stream(&*self.store, &StreamId::task(task)).await?))
     }
 
     /// A plan that was approved anew may want something else of its tasks.
@@ -136,6 +136,13 @@ impl Facts {
             _ => None,
         }))
     }
+}
+
+fn last_spec(events: Vec<Recorded>) -> Option<Arc<TaskSpec>> {
+    events.into_iter().rev().find_map(|recorded| match recorded.event.event {
+        Event::TaskAccepted { spec, .. } | Event::TaskAmended { spec, .. } => Some(spec),
+        _ => None,
+    })
 }
 
 fn passed(winner: Option<&Ranked>) -> bool {

@@ -7,6 +7,7 @@
 //! It keeps nothing of its own: asked again for the same place, it says the same.
 
 mod facts;
+mod finals;
 mod wording;
 
 use std::collections::BTreeSet;
@@ -15,11 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use moothall_actors::System;
 use moothall_actors::domain::event::{Event, Recorded};
-use moothall_actors::domain::id::StreamId;
+use moothall_actors::domain::id::{StreamId, TaskId};
 use moothall_actors::ports::{Batch, Cursor as SavedCursor, Journal, JournalError, whole_stream};
 use tokio::sync::watch;
 
 use self::facts::Facts;
+pub use self::finals::Finals;
 use crate::nats::{Cursor, Outbox, Publication, Unavailable};
 use crate::store::{EventQuery, SqliteJournal};
 
@@ -52,6 +54,8 @@ pub struct EventOutbox {
     store: Arc<SqliteJournal>,
     system: System,
     facts: Facts,
+    /// Then how tasks of the queue ended is told by the queue, once for all daemons.
+    shares_queue: bool,
     /// Places that will never go out, and may still be asked for. Few: each is a misconfigured server or an event that is
     /// too large.
     refused: Mutex<BTreeSet<u64>>,
@@ -74,14 +78,14 @@ impl Looked {
 
 impl EventOutbox {
     /// Reads what will not go out. The place was seen to before: [`keep_place`].
-    pub async fn open(store: Arc<SqliteJournal>, system: System) -> Result<Self, JournalError> {
+    pub async fn open(store: Arc<SqliteJournal>, system: System, shares_queue: bool) -> Result<Self, JournalError> {
         let refusals = whole_stream(&*store, &StreamId::outbox()).await?;
         let refused = refusals.into_iter().filter_map(|recorded| match recorded.event.event {
             Event::PublishRefused { seq, .. } => Some(seq),
             _ => None,
         });
         let (refused, looked) = (Mutex::new(refused.collect()), Mutex::default());
-        Ok(Self { facts: Facts::new(store.clone()), store, system, refused, looked })
+        Ok(Self { facts: Facts::new(store.clone()), store, system, shares_queue, refused, looked })
     }
 
     async fn page(&self, after_seq: u64, limit: usize) -> Result<Vec<Recorded>, JournalError> {
@@ -94,6 +98,25 @@ impl EventOutbox {
 
     fn looked(&self) -> MutexGuard<'_, Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With a queue that is shared: how a task ended is told by the queue, and that it waits by whoever took it in.
+    async fn is_told_elsewhere(&self, recorded: &Recorded) -> Result<bool, JournalError> {
+        if !self.shares_queue {
+            return Ok(false);
+        }
+        if matches!(recorded.event.event, Event::TaskQueued(_)) {
+            let before = self.store.stream(&recorded.stream, recorded.version.saturating_sub(2), 1).await?;
+            let is_elsewhere =
+                |event: &Event| matches!(event, Event::TaskTakenOver { .. } | Event::RunSuperseded { .. });
+            return Ok(before.first().is_some_and(|before| is_elsewhere(&before.event.event)));
+        }
+        if !recorded.event.event.is_final() {
+            return Ok(false);
+        }
+        let name = recorded.stream.as_str().strip_prefix("task/").unwrap_or_default();
+        let Ok(task) = TaskId::parse("task", name) else { return Ok(false) };
+        Ok(self.facts.of_task(&task).await?.is_some_and(|of| of.is_queued))
     }
 
     fn is_refused(&self, seq: u64) -> bool {
@@ -151,6 +174,9 @@ impl Outbox for EventOutbox {
             }
             self.facts.look_up(wording::tasks(&page)).await.map_err(unavailable)?;
             for recorded in page.into_iter().filter(|recorded| !self.is_refused(recorded.seq)) {
+                if self.is_told_elsewhere(&recorded).await.map_err(unavailable)? {
+                    continue;
+                }
                 publications.extend(wording::publication(&self.facts, recorded).await.map_err(unavailable)?);
             }
             if is_last {

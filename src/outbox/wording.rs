@@ -332,6 +332,6 @@ fn constraints(spec: &TaskSpec) -> Map<String, Value> {
 }
 
 /// As the journal names it.
-fn named(class: Class) -> String {
+pub(super) fn named(class: Class) -> String {
     serde_json::to_value(class).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

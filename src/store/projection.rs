@@ -57,7 +57,9 @@ impl<'e> After<'e> {
             Self { status, run, winner, error, duration, ended_at, may_heal: false }
         };
         Some(match &event.event {
-            Event::TaskRetried { run } => Self { ended_at: None, ..ended(TaskStatus::Open, *run) },
+            Event::TaskRetried { run } | Event::RunSuperseded { run } => {
+                Self { ended_at: None, ..ended(TaskStatus::Open, *run) }
+            }
             Event::TaskCompleted { run, winner, duration } => {
                 Self { winner: Some(winner.as_str()), duration: Some(*duration), ..ended(TaskStatus::Completed, *run) }
             }

@@ -125,7 +125,7 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["executor.address", "hub.url", "queue.url"]);
+    assert_eq!(loaded.unread(), ["executor.address", "hub.url"]);
 }
 
 #[test]
@@ -205,6 +205,25 @@ fn a_variable_that_is_not_utf8_is_a_problem() {
     let bytes = std::ffi::OsString::from_vec(vec![0xff, 0xfe]);
     let sources = Sources { environment: vec![("VLLM_MODEL".into(), bytes)], ..Sources::default() };
     assert_eq!(refuse(&sources).problems[0].rule, "is not UTF-8");
+}
+
+#[test]
+fn a_shared_queue_has_an_address_whose_password_is_never_shown() {
+    for own in ["", "memory"] {
+        assert!(load(&flags(&[&format!("queue.url={own}")])).config.queue.shared.is_none(), "{own:?}");
+    }
+    let loaded = load(&flags(&["queue.url=rediss://me:hunter22@queue.example:6380/2", "queue.lease=9", "queue.age=3"]));
+    let shared = loaded.config.queue.shared.clone().unwrap();
+    assert_eq!((shared.address.to_string(), shared.prefix.as_str()), ("queue.example:6380".to_owned(), "moothall"));
+    assert_eq!((shared.lease, shared.age), (Duration::from_secs(9), Duration::from_secs(3)));
+    let shown = format!("{}{}{:?}", loaded.to_toml(), loaded.to_json(), loaded.config.queue);
+    assert!(!shown.contains("hunter22"), "{shown}");
+    let wrong = ["queue.url=redis://me:hunter22@queue:port", "queue.prefix={tag}", "queue.lease=0"];
+    let text = refuse(&flags(&wrong)).to_string();
+    assert!(!text.contains("hunter22"), "{text}");
+    for key in ["queue.url", "queue.prefix", "queue.lease"] {
+        assert!(text.contains(key), "{key}: {text}");
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ mod daemon;
 mod licences;
 mod nats;
 mod plan;
+#[macro_use]
+mod queue;
+mod redis;
 mod runner;
 mod sim;
 mod store;

@@ -9,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
 use super::begin::{Begun, round};
+use super::keep::{Keeping, beat};
 use super::message::Message;
 use super::state::{Input, Rooms, State};
 use super::{execution, fill, settle};
@@ -24,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The shortest, for what cannot be done now.
 const LEAST_LOOK: Duration = Duration::from_secs(1);
 
+/// Nothing wakes a daemon when another one enqueues into a queue that they share.
+const LOOK_AT_SHARED: Duration = Duration::from_millis(500);
+
 pub(crate) struct Dispatcher;
 
 pub(crate) struct Arguments {
@@ -37,9 +41,19 @@ pub(crate) struct Live {
     state: State,
     /// Winners that others carry out, by when to look at them.
     executing: BTreeSet<(Timestamp, TaskId)>,
+    beats: Beats,
     /// Rounds and watched runs; dropped with the actor, taken up again by the next one.
     tasks: JoinSet<()>,
     _presence: Presence,
+}
+
+/// Only where others share the queue; one at a time.
+#[derive(Default)]
+struct Beats {
+    keeping: Keeping,
+    is_filled: bool,
+    is_under_way: bool,
+    next: Timestamp,
 }
 
 impl Actor for Dispatcher {
@@ -50,12 +64,14 @@ impl Actor for Dispatcher {
     async fn pre_start(&self, myself: ActorRef<Message>, arguments: Arguments) -> Result<Live, ActorProcessingErr> {
         let Arguments { world, heartbeat } = arguments;
         let _presence = world.census.enter();
-        drop(myself.send_interval(LOOK, || Message::Wake));
+        let look = if world.ports.shared.is_some() { LOOK_AT_SHARED } else { LOOK };
+        drop(myself.send_interval(look, || Message::Wake));
         let mut live = Live {
             world,
             heartbeat,
             state: State::filling(),
             executing: BTreeSet::new(),
+            beats: Beats::default(),
             tasks: JoinSet::new(),
             _presence,
         };
@@ -73,9 +89,11 @@ impl Actor for Dispatcher {
         match message {
             Message::Wake => {
                 live.see_to_executions(&myself);
+                live.beat(&myself);
                 live.apply(&myself, Input::Woken);
             }
             Message::RoundOver { begun, due } => live.round_over(&myself, begun, due),
+            Message::Kept(keeping) => live.kept(&myself, keeping),
             Message::Settled { role } => live.apply(&myself, Input::RunSettled { role }),
             Message::Executing { task, due } => live.executing(&myself, task, due),
             Message::Overtaken { entry, running } => live.overtaken(&myself, *entry, running),
@@ -110,7 +128,8 @@ impl Live {
             drop(recovered.wait_for(|done| *done).await);
             let begun = loop {
                 match fill::fill(&world).await {
-                    Ok(fill::Filled { begun, executing, pauses, version }) => {
+                    Ok(fill::Filled { begun, executing, pauses, version, keeping }) => {
+                        drop(myself.cast(Message::Kept(keeping)));
                         for task in executing {
                             drop(myself.cast(Message::Executing { task, due: Timestamp(0) }));
                         }
@@ -125,6 +144,31 @@ impl Live {
             };
             over(&world, &myself, begun).await;
         });
+    }
+
+    /// Keeps what is held: at its time, and at once when the queue's memory is another one or something is untold.
+    fn beat(&mut self, myself: &ActorRef<Message>) {
+        let Some(shared) = self.world.ports.shared.clone() else { return };
+        let Beats { keeping, is_filled, is_under_way, next } = &mut self.beats;
+        let is_due = *next <= self.world.ports.clock.now();
+        let is_wanted = keeping.is_well && (keeping.is_behind(&*shared) || self.world.leases.is_untold());
+        if !*is_filled || *is_under_way || !(is_due || is_wanted) {
+            return;
+        }
+        *is_under_way = true;
+        let (world, myself, keeping) = (self.world.clone(), myself.clone(), *keeping);
+        self.tasks.spawn(async move {
+            let keeping = beat(&world, &shared, keeping).await;
+            drop(myself.cast(Message::Kept(keeping)));
+        });
+    }
+
+    fn kept(&mut self, myself: &ActorRef<Message>, keeping: Keeping) {
+        let Some(shared) = &self.world.ports.shared else { return };
+        let pause = if keeping.is_well { shared.heartbeat_every() } else { LEAST_LOOK.min(shared.heartbeat_every()) };
+        let next = self.world.ports.clock.now().0.saturating_add(pause.as_millis() as u64);
+        self.beats = Beats { keeping, is_filled: true, is_under_way: false, next: Timestamp(next) };
+        self.apply(myself, Input::Woken);
     }
 
     /// It takes no room, but those who wait for it hear how it ends.

@@ -8,14 +8,15 @@ use tokio::task::JoinHandle;
 
 use super::state::Rooms;
 use super::stream::{Told, told};
-use super::{enqueue, execution, settle};
+use super::takeover::{self, Found};
+use super::{enqueue, execution, settle, stream};
 use crate::context::Background;
 use crate::council;
 use crate::domain::event::Event;
 use crate::domain::id::{Role, RunId, TaskId};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
-use crate::ports::queue::{Claim, Claimed, Lease, Report, Request};
+use crate::ports::queue::{Claim, Claimed, Lease, QueueError, Report, Request};
 use crate::ports::{TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::world::World;
@@ -39,7 +40,12 @@ pub(super) async fn round(world: &Arc<World>, rooms: Rooms) -> Vec<Begun> {
             continue;
         }
         match world.ports.queue.claim(&claim(world, &role, room)).await {
-            Ok(claimed) => beginning.extend(begin_all(world, claimed)),
+            Ok(claimed) => {
+                keep(world, &claimed);
+                beginning.extend(begin_all(world, claimed));
+            }
+            // What others share may be away for a while: whoever keeps up with it says so.
+            Err(QueueError::Unavailable { .. }) if world.ports.shared.is_some() => break,
             Err(error) => tracing::warn!(%role, %error, "no task can be claimed now"),
         }
     }
@@ -49,6 +55,13 @@ pub(super) async fn round(world: &Arc<World>, rooms: Rooms) -> Vec<Begun> {
 fn claim(world: &World, role: &Role, most: usize) -> Claim {
     let settings = &world.settings.queue;
     Claim { role: role.clone(), most, most_per_story: settings.per_story, holder: settings.holder.clone() }
+}
+
+/// From here on they are kept, until they have ended or are given back.
+fn keep(world: &World, claimed: &[Claimed]) {
+    if world.ports.shared.is_some() {
+        claimed.iter().for_each(|claimed| world.leases.take(claimed.lease.clone()));
+    }
 }
 
 /// A claimed task on its way to its beginning.
@@ -83,6 +96,9 @@ fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Begun>
             Ok(running) => Some(Begun { running, lease }),
             Err(error) => {
                 tracing::debug!(task = %lease.task, %error, "a claimed task does not begin");
+                if let SystemError::UnknownTask { task } = error {
+                    return leave_alone(&world, &lease, &task).await;
+                }
                 set_right(&world, claimed).await
             }
         }
@@ -111,6 +127,11 @@ async fn set_right(world: &Arc<World>, claimed: Claimed) -> Option<Begun> {
             give_back(world, &lease).await;
             bring_up_to_date(world, &claimed.entry).await;
         }
+        Ok(Some(row)) if row.run > lease.run => {
+            // The queue is behind: it is told anew.
+            world.leases.could_not_tell();
+            give_back(world, &lease).await;
+        }
         _ => give_back(world, &lease).await,
     }
     None
@@ -123,8 +144,12 @@ async fn park(world: &World, lease: &Lease) {
     }
 }
 
-/// It was amended just when it was claimed: the queue could not hear of it then.
+/// It was amended just when it was claimed: the queue could not hear of it then. A queue that others share is told anew of all
+/// that it could not hear.
 async fn bring_up_to_date(world: &Arc<World>, claimed: &Entry) {
+    if world.ports.shared.is_some() {
+        return;
+    }
     match told(&*world.ports.journal, &claimed.task).await {
         Ok(Told { entry: Some(entry), .. }) if needs_more(&entry, claimed) => {
             enqueue::amend(world, Entry::clone(&entry)).await;
@@ -135,12 +160,21 @@ async fn bring_up_to_date(world: &Arc<World>, claimed: &Entry) {
 }
 
 /// Whether a task has to wait for something by now that the queue did not know of when it gave it out.
-fn needs_more(entry: &Entry, claimed: &Entry) -> bool {
+pub(super) fn needs_more(entry: &Entry, claimed: &Entry) -> bool {
     let known: BTreeSet<&TaskId> = claimed.needs.iter().collect();
     entry.needs.iter().any(|need| !known.contains(need))
 }
 
+/// Another daemon took it in, and the queue has nothing of what it is about.
+async fn leave_alone(world: &World, lease: &Lease, task: &TaskId) -> Option<Begun> {
+    tracing::warn!(%task, "the shared queue does not say what a task is about: it is parked there");
+    give_back(world, lease).await;
+    park(world, lease).await;
+    None
+}
+
 async fn give_back(world: &World, lease: &Lease) {
+    world.leases.let_go(lease);
     if let Err(error) = world.ports.queue.report(lease, Report::Released).await {
         tracing::warn!(task = %lease.task, %error, "a claimed task could not be given back");
     }
@@ -152,31 +186,29 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
     let lease = &claimed.lease;
     let council = world.open_council(&claimed.entry.role)?;
     world.check_tokens()?;
-    let journal = &*world.ports.journal;
-    let waits = |row: &TaskRow| row.run == lease.run && row.queue.is_some_and(QueueState::waits);
-    let row = journal.task(&lease.task).await?.filter(waits);
-    let Told { spec, entry, .. } = told(journal, &lease.task).await?;
-    let spec = spec.filter(|spec| spec.role == claimed.entry.role);
-    let (Some(row), Some(spec)) = (row, spec) else {
-        return Err(SystemError::WrongState(format!("task {} does not wait any more", lease.task).into()));
+    let found = match &world.ports.shared {
+        Some(shared) => takeover::shared(world, shared, claimed).await,
+        None => takeover::own(world, claimed).await,
     };
-    if entry.as_ref().is_some_and(|entry| needs_more(entry, &claimed.entry)) {
-        return Err(SystemError::WrongState(format!("task {} has to wait for more by now", lease.task).into()));
-    }
+    let Found { row, mut events, spec, resumes } = found?;
     let permit = world.gate.try_admit()?;
     let run = RunId { task: lease.task.clone(), run: lease.run };
+    events.push(Event::TaskClaimed { run: run.run });
+    let version = row.version + events.len() as u64;
+    if let Some(plan) = resumes {
+        stream::write(world, &row, events).await?;
+        let running = Running::new(TaskRow { version, ..row }, spec);
+        running.hold(permit);
+        world.launch(&running, plan, None).await;
+        return Ok(running);
+    }
     let background = Background::of(world, &spec).await;
     let plan =
         council::plan(world, &council, (run.clone(), spec.clone()), background).map_err(SystemError::Unavailable)?;
     let (plan, now) = (Arc::new(plan), world.ports.clock.now());
-    // Its story moved just when it came: the queue knew, the journal hears of it here.
-    let let_go = entry.filter(|entry| entry.hold.is_some());
-    let let_go = let_go.map(|entry| Event::TaskQueued(Arc::new(Entry { hold: None, ..Entry::clone(&entry) })));
-    let events: Vec<Event> = let_go.into_iter().chain([Event::TaskClaimed { run: run.run }]).collect();
-    let version = row.version + events.len() as u64;
     let begun = world.write(&run, row.version, events, plan.clone(), now).await?;
     let running = Running::new(TaskRow { version, ..row }, spec);
     running.hold(permit);
-    world.launch(&running, plan, begun).await;
+    world.launch(&running, plan, Some(begun)).await;
     Ok(running)
 }

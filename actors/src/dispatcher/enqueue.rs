@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::shared::is_away;
 use super::stream::{MOST_TRIES, Told, append, came_to, find, told, waits};
 use super::{Message, settle, story};
 use crate::System;
@@ -253,7 +254,14 @@ impl Prepared {
 
 async fn check_room(world: &World, more: usize) -> Result<(), SystemError> {
     let most = world.settings.queue.most;
-    let counts = world.ports.queue.counts().await?;
+    if is_away(world) {
+        return Ok(());
+    }
+    let counts = match world.ports.queue.counts().await {
+        // The journal takes it, and the queue when it can: it has a limit of its own.
+        Err(QueueError::Unavailable { .. }) if world.ports.shared.is_some() => return Ok(()),
+        counts => counts?,
+    };
     let waiting: usize = counts.iter().filter(|((_, state), _)| !state.is_over()).map(|(_, count)| count).sum();
     if waiting + more <= most {
         return Ok(());
@@ -314,6 +322,9 @@ enum News {
 
 /// A need that ended in between is looked up again; what cannot be told now is told at the next start.
 async fn tell(world: &World, news: News, ended: &mut BTreeMap<TaskId, QueueState>) {
+    if is_away(world) {
+        return world.leases.could_not_tell();
+    }
     let queue = &world.ports.queue;
     for _ in 0..MOST_TRIES {
         let told = match &news {
@@ -329,7 +340,8 @@ async fn tell(world: &World, news: News, ended: &mut BTreeMap<TaskId, QueueState
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the queue could not be told of a task; it is filled again at the next start");
+                world.leases.could_not_tell();
+                tracing::warn!(%error, "the queue could not be told of a task; it is told again, at the next start at the latest");
                 return;
             }
         }

@@ -9,10 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Message;
 use super::settle::record;
 use super::stream::{MOST_TRIES, append};
 use super::underway::{self, Underway};
+use super::{Message, ending};
 use crate::System;
 use crate::domain::answer::Class;
 use crate::domain::event::{Event, Executed, Execution, Recorded, TaskFailure};
@@ -20,7 +20,7 @@ use crate::domain::id::{AgentId, StreamId, TaskId, Timestamp};
 use crate::domain::queue::QueueState;
 use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::error::SystemError;
-use crate::ports::queue::{Lease, Report};
+use crate::ports::queue::{Consequence, Lease, QueueError, Report};
 use crate::ports::{Batch, JournalError, TaskRow, TaskStatus, commit_patiently, whole_stream};
 use crate::world::World;
 
@@ -175,22 +175,48 @@ async fn end_attempt(
     commit_patiently(&*world.ports.journal, batch).await?;
     world.registry.underway.remove(&row.task);
     if let Some(report) = report {
-        tell_queue(world, row, report).await;
+        tell_queue(world, found, outcome, report).await;
     }
     world.registry.wake_dispatcher();
     Ok(())
 }
 
-async fn tell_queue(world: &World, row: &TaskRow, report: Report) {
-    let queue = &world.ports.queue;
+async fn tell_queue(world: &World, found: &Dispatched, outcome: &Executed, report: Report) {
+    let (queue, row) = (&world.ports.queue, &found.row);
     let told = match queue.adopt(&row.task, row.run, &world.settings.queue.holder).await {
-        Ok(lease) => queue.report(&lease, report).await,
+        Ok(lease) => finish(world, &lease, (outcome, report)).await,
         Err(error) => Err(error),
     };
     match told {
         Ok(consequences) => record(world, consequences).await,
-        Err(error) => tracing::warn!(task = %row.task, %error, "the queue does not know how an execution ended"),
+        Err(error) => {
+            world.leases.could_not_tell();
+            tracing::warn!(task = %row.task, %error, "the queue does not know how an execution ended");
+        }
     }
+}
+
+async fn finish(
+    world: &World,
+    lease: &Lease,
+    (outcome, report): (&Executed, Report),
+) -> Result<Vec<Consequence>, QueueError> {
+    let Some(shared) = &world.ports.shared else { return world.ports.queue.report(lease, report).await };
+    let unavailable = |error: JournalError| QueueError::Unavailable {
+        why: error.to_string().into(),
+        retry_after: world.settings.queue.retry_min,
+    };
+    let row = world.ports.journal.task(&lease.task).await.map_err(unavailable)?;
+    let ended = match row.filter(|row| row.run == lease.run) {
+        Some(row) => ending::of_row(world, &row).await.map_err(unavailable)?,
+        None => None,
+    };
+    let Some(mut ended) = ended else { return Err(QueueError::Unknown { task: lease.task.clone() }) };
+    // By the word of whoever carried it out, where there is one.
+    if let Executed::Completed { checks_passed: Some(said), .. } = outcome {
+        ended.checks_passed = *said;
+    }
+    shared.finish(lease, report, &ended).await
 }
 
 /// Sees to it that somebody carries a winner out: asks for the first time, or again when it took too long. When to look
@@ -224,6 +250,7 @@ pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Option<Timest
 
 /// The queue took a task for one that waits: its run has ended while nobody watched it.
 pub(super) async fn hand_over(world: &World, lease: &Lease) {
+    world.leases.let_go(lease);
     if let Err(error) = world.ports.queue.report(lease, Report::Dispatched).await {
         tracing::warn!(task = %lease.task, %error, "the queue does not know that a winner is carried out");
     }

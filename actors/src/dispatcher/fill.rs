@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::begin::Begun;
+use super::keep::{Keeping, hear};
 use super::pause::{self, Pauses};
 use super::stream::{came_to, find};
-use super::{execution, settle, story};
+use super::{execution, refill, settle, story};
 use crate::domain::id::TaskId;
 use crate::domain::queue::{Entry, QueueState, Standing};
 use crate::error::SystemError;
 use crate::ports::queue::{Consequence, Filter};
+use crate::ports::shared::SharedQueue;
 use crate::world::World;
 
 /// Rows compared at once.
-const PAGE: usize = 1_024;
+pub(super) const PAGE: usize = 1_024;
 
 /// What a start found.
 pub(super) struct Filled {
@@ -24,13 +26,32 @@ pub(super) struct Filled {
     pub(super) pauses: Pauses,
     /// Of their stream.
     pub(super) version: u64,
+    /// How far it is with a queue that others share.
+    pub(super) keeping: Keeping,
 }
 
 /// Fills the queue and answers the runs that are at work. Safe to be done again at any time.
 pub(super) async fn fill(world: &Arc<World>) -> Result<Filled, SystemError> {
     let (pauses, version) = pause::read(&*world.ports.journal).await?;
+    if let Some(shared) = world.ports.shared.clone() {
+        return fill_shared(world, &shared, (pauses, version)).await;
+    }
     let standings = world.ports.journal.recovery().await?.queued;
-    let ended = ended_needs(world, &standings).await?;
+    let (changed, begun, keeping) = fill_own(world, &standings).await?;
+    let mut executing = Vec::new();
+    for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {
+        execution::take_up(world, &entry.task, entry.run).await?;
+        executing.push(entry.task.clone());
+    }
+    settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
+    settle::record(world, differences(world, &standings).await?).await;
+    Ok(Filled { begun, executing, pauses, version, keeping })
+}
+
+type Begin = (Vec<Consequence>, Vec<Begun>, Keeping);
+
+async fn fill_own(world: &Arc<World>, standings: &[Standing]) -> Result<Begin, SystemError> {
+    let ended = ended_needs(world, standings).await?;
     // What was claimed and has not begun is claimed anew; what has begun is taken up below.
     world.ports.queue.take_back(&world.settings.queue.holder).await?;
     let mut entries: Vec<Entry> = standings.iter().map(Standing::to_entry).collect();
@@ -40,18 +61,39 @@ pub(super) async fn fill(world: &Arc<World>) -> Result<Filled, SystemError> {
     for standing in standings.iter().filter(|standing| standing.state == QueueState::InProgress) {
         begun.extend(take_up(world, &standing.entry).await?);
     }
+    Ok((changed, begun, Keeping::default()))
+}
+
+/// What ended elsewhere meanwhile is written down first, so that nothing of it is said to wait.
+async fn fill_shared(
+    world: &Arc<World>,
+    shared: &Arc<dyn SharedQueue>,
+    (pauses, version): (Pauses, u64),
+) -> Result<Filled, SystemError> {
+    let mut keeping = Keeping { is_well: true, ..Keeping::default() };
+    world.leases.forget();
+    world.leases.begin_telling();
+    hear(world, shared, &mut keeping).await?;
+    let standings = world.ports.journal.recovery().await?.queued;
+    let changed = refill::say(world, shared, &standings).await?;
+    keeping.said = shared.epoch();
+    let begun = refill::begin_again(world, shared, &standings).await?;
     let mut executing = Vec::new();
     for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {
-        execution::take_up(world, &entry.task, entry.run).await?;
-        executing.push(entry.task.clone());
+        if refill::hand_over(world, shared, entry).await? {
+            executing.push(entry.task.clone());
+        }
     }
     settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
     settle::record(world, differences(world, &standings).await?).await;
-    Ok(Filled { begun, executing, pauses, version })
+    Ok(Filled { begun, executing, pauses, version, keeping })
 }
 
 /// How those ended that are needed and not in the queue any more.
-async fn ended_needs(world: &World, standings: &[Standing]) -> Result<BTreeMap<TaskId, QueueState>, SystemError> {
+pub(super) async fn ended_needs(
+    world: &World,
+    standings: &[Standing],
+) -> Result<BTreeMap<TaskId, QueueState>, SystemError> {
     let known: BTreeSet<&TaskId> = standings.iter().map(|standing| &standing.entry.task).collect();
     let needs: BTreeSet<&TaskId> = standings.iter().flat_map(|standing| &standing.entry.needs).collect();
     let mut ended = BTreeMap::new();

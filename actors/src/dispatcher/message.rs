@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::begin::Begun;
+use super::keep::Keeping;
 use super::pause::Pauses;
 use crate::domain::id::{Role, TaskId, Timestamp};
 use crate::domain::queue::Entry;
@@ -15,6 +16,8 @@ pub(crate) enum Message {
     Wake,
     /// From its own round, always: the runs that began, and when the next task's time comes.
     RoundOver { begun: Vec<Begun>, due: Option<Timestamp> },
+    /// From its own beat, always: how far it is with a queue that others share. The next beat waits for it.
+    Kept(Keeping),
     /// From the task that watched a run: the queue and the journal know how it ended.
     Settled { role: Role },
     /// From that task, and from whoever looked at it since: a winner is carried out; when to look at it again.

@@ -11,19 +11,29 @@
 //! One round at a time: what wakes it meanwhile makes it look once more. Rounds and settlements are tasks of their own;
 //! no handler waits. What the dispatcher knows is how many of each role are at work and what is paused; everything else
 //! stands in the journal and the queue, so that it may die at any moment.
+//!
+//! A queue that other daemons share has leases that run out and a memory of its own (docs/queue.md). Then beats keep what is
+//! held, write down what ended elsewhere and tell the queue anew what the journal knows (`keep.rs`, `refill.rs`); a run's end
+//! counts when the queue has taken it (`shared.rs`), and a claim may bring a task that another journal has (`takeover.rs`).
 
 mod actor;
 mod approve;
 mod begin;
+mod ending;
 mod enqueue;
 mod execution;
 mod fill;
+mod keep;
+mod leases;
 mod message;
 mod pause;
+mod refill;
 mod settle;
+mod shared;
 mod state;
 mod story;
 mod stream;
+mod takeover;
 mod underway;
 mod waiting;
 
@@ -31,6 +41,7 @@ pub(crate) use self::actor::{Arguments, Dispatcher};
 pub use self::approve::{Approved, NewPlan};
 pub use self::enqueue::{Enqueued, NewTask};
 pub use self::execution::{Answer as ExecutionAnswer, MOST_ATTEMPTS};
+pub(crate) use self::leases::Leases;
 pub(crate) use self::message::Message;
 pub use self::pause::Pauses;
 pub use self::story::{StoryMove, StoryNote};

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::Begun;
+use super::shared::patiently;
 use super::stream::{MOST_TRIES, told, write};
+use super::{ending, shared};
+use crate::domain::ended::Ended;
 use crate::domain::event::Event;
 use crate::domain::id::{TaskId, Timestamp};
 use crate::domain::queue::{Entry, QueueState};
@@ -22,7 +25,9 @@ const MOST_DOUBLINGS: u32 = 16;
 /// winner is still to be carried out.
 pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) -> bool {
     let (mut dispatched, to_be_executed) = (false, running.spec.execution.is_some());
-    let follow = match running.ended().await {
+    let ended = running.ended().await;
+    let last = ending::of_running(world, &running, &ended);
+    let follow = match ended {
         Ok(_) if to_be_executed => {
             dispatched = true;
             Follow::Report(Report::Dispatched)
@@ -30,7 +35,7 @@ pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) -
         Ok(_) => Follow::Report(Report::Completed),
         Err(error) => after_error(world, &lease, &error),
     };
-    carry_out(world, &lease, follow).await;
+    carry_out(world, &lease, (follow, last)).await;
     dispatched
 }
 
@@ -38,15 +43,18 @@ pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) -
 pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Running>) -> bool {
     let (task, run) = (entry.task.clone(), entry.run);
     let queue = &world.ports.queue;
-    let adopted = match queue.enqueue(vec![entry], BTreeMap::new()).await {
+    let adopted = match patiently(world, || queue.enqueue(vec![entry.clone()], BTreeMap::new())).await {
         Ok(consequences) => {
             record(world, consequences).await;
-            queue.adopt(&task, run, &world.settings.queue.holder).await
+            patiently(world, || queue.adopt(&task, run, &world.settings.queue.holder)).await
         }
         Err(error) => Err(error),
     };
     match adopted {
-        Ok(lease) => watch(world, Begun { running, lease }).await,
+        Ok(lease) => {
+            world.leases.take(lease.clone());
+            watch(world, Begun { running, lease }).await
+        }
         Err(error) => {
             tracing::warn!(%task, %error, "the queue does not know of a run; the next start tells it");
             false
@@ -55,15 +63,25 @@ pub(super) async fn overtaken(world: &Arc<World>, entry: Entry, running: Arc<Run
 }
 
 /// A run that ended while nobody watched it.
-pub(super) async fn see_to(world: &World, lease: &Lease, row: &TaskRow) {
+pub(super) async fn see_to(world: &Arc<World>, lease: &Lease, row: &TaskRow) {
     let follow = match row.status {
         TaskStatus::Completed => Follow::Report(Report::Completed),
         _ => after_error(world, lease, &row.ended_without()),
     };
-    carry_out(world, lease, follow).await;
+    let last = match world.ports.shared {
+        None => None,
+        Some(_) => ending::of_row(world, row).await.unwrap_or_else(|error| {
+            tracing::warn!(task = %row.task, %error, "how a run ended cannot be read");
+            None
+        }),
+    };
+    carry_out(world, lease, (follow, last)).await;
 }
 
-async fn carry_out(world: &World, lease: &Lease, follow: Follow) {
+async fn carry_out(world: &Arc<World>, lease: &Lease, (follow, last): (Follow, Option<Ended>)) {
+    if let Some(queue) = &world.ports.shared {
+        return shared::carry_out(world, queue, lease, (follow, last)).await;
+    }
     let told = match follow {
         Follow::Nothing => return,
         Follow::Report(report) => world.ports.queue.report(lease, report).await,
@@ -78,7 +96,7 @@ async fn carry_out(world: &World, lease: &Lease, follow: Follow) {
     }
 }
 
-enum Follow {
+pub(super) enum Follow {
     /// The daemon stops; the run goes on at the next start.
     Nothing,
     Report(Report),
@@ -116,6 +134,28 @@ fn later(now: Timestamp, by: Duration) -> Timestamp {
 
 /// The next run stands in the journal before the queue hears of it.
 async fn next_run(world: &World, lease: &Lease, next: Next) -> Result<Vec<Consequence>, QueueError> {
+    let report = match &next {
+        Next::At(not_before) => Report::Retry { not_before: *not_before },
+        Next::Parked(_) => Report::Parked,
+    };
+    match write_run(world, lease, next).await? {
+        true => world.ports.queue.report(lease, report).await,
+        // A client was faster: the next run is there, and the queue was told of it.
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The queue has the next run already; the journal hears of it.
+pub(super) async fn write_next_run(world: &World, lease: &Lease, follow: Follow) -> Result<bool, QueueError> {
+    match follow {
+        Follow::Retry(not_before) => write_run(world, lease, Next::At(not_before)).await,
+        Follow::Park(reason) => write_run(world, lease, Next::Parked(reason)).await,
+        Follow::Nothing | Follow::Report(_) => Ok(false),
+    }
+}
+
+/// `false` = it is there, or a later one.
+async fn write_run(world: &World, lease: &Lease, next: Next) -> Result<bool, QueueError> {
     let unavailable = |error: JournalError| QueueError::Unavailable {
         why: error.to_string().into(),
         retry_after: world.settings.queue.retry_min,
@@ -124,8 +164,7 @@ async fn next_run(world: &World, lease: &Lease, next: Next) -> Result<Vec<Conseq
     let _claim = world.registry.claimed(&lease.task).await;
     let found = world.ports.journal.task(&lease.task).await.map_err(unavailable)?;
     let Some(row) = found.filter(|row| row.run == lease.run && row.status == TaskStatus::Failed) else {
-        // A client was faster: the next run is there, and the queue was told of it.
-        return Ok(Vec::new());
+        return Ok(false);
     };
     let Some(entry) = told(&*world.ports.journal, &lease.task).await.map_err(unavailable)?.entry else {
         return Err(QueueError::Unknown { task: lease.task.clone() });
@@ -134,15 +173,11 @@ async fn next_run(world: &World, lease: &Lease, next: Next) -> Result<Vec<Conseq
     let not_before = if let Next::At(not_before) = next { Some(not_before) } else { None };
     let entry = Entry { run, not_before, needs: Vec::new(), hold: None, ..Entry::clone(&entry) };
     let mut events = vec![Event::TaskRetried { run }, Event::TaskQueued(Arc::new(entry))];
-    let report = match next {
-        Next::At(not_before) => Report::Retry { not_before },
-        Next::Parked(reason) => {
-            events.push(Event::TaskParked { run, reason });
-            Report::Parked
-        }
-    };
+    if let Next::Parked(reason) = next {
+        events.push(Event::TaskParked { run, reason });
+    }
     write(world, &row, events).await.map_err(unavailable)?;
-    world.ports.queue.report(lease, report).await
+    Ok(true)
 }
 
 /// Writes what a change of the queue did to other tasks. Standing follows from the needs, so that one that is not written

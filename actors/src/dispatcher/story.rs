@@ -118,7 +118,8 @@ async fn move_story(world: &World, moves: StoryMove) -> Result<Vec<TaskId>, Syst
             Err(error) => return Err(error.into()),
         }
         if let Err(error) = world.ports.queue.open_phase(&story, &to).await {
-            tracing::warn!(%story, %error, "the queue does not know that a story has moved; the next start tells it");
+            world.leases.could_not_tell();
+            tracing::warn!(%story, %error, "the queue does not know that a story has moved; it is told again");
         }
         world.registry.wake_dispatcher();
         return Ok(moved);

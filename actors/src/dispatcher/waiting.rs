@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::execution::is_dispatched;
-use super::settle;
 use super::stream::{MOST_TRIES, came_to, find, told, waits, write};
+use super::{ending, settle};
 use crate::System;
 use crate::domain::event::Event;
-use crate::domain::id::TaskId;
+use crate::domain::id::{RunId, TaskId};
 use crate::domain::queue::{Entry, OnDependencyFailure, Priority, QueueState};
 use crate::domain::task::TaskSpec;
 use crate::error::SystemError;
-use crate::ports::queue::{Counts, Filter, Request, Row};
+use crate::ports::queue::{Consequence, Counts, Filter, QueueError, Request, Row};
+use crate::ports::shared::Ending;
 use crate::ports::{JournalError, TaskRow, TaskStatus};
 use crate::world::World;
 
@@ -125,7 +126,7 @@ async fn tell(world: &World, task: &TaskId, news: News) -> u32 {
     let (run, told) = match news {
         News::Asked { run, request } => {
             world.registry.underway.remove(task);
-            (run, world.ports.queue.request(task, request).await)
+            (run, ask(world, task, run, request).await)
         }
         News::Queued { entry, ended } => {
             (entry.run, world.ports.queue.enqueue(vec![Entry::clone(&entry)], ended).await)
@@ -133,10 +134,31 @@ async fn tell(world: &World, task: &TaskId, news: News) -> u32 {
     };
     match told {
         Ok(consequences) => settle::record(world, consequences).await,
-        Err(error) => tracing::warn!(%task, %error, "the queue could not be told; the next start does it"),
+        Err(error) => {
+            world.leases.could_not_tell();
+            tracing::warn!(%task, %error, "the queue could not be told; it is told again, at the next start at the latest");
+        }
     }
     world.registry.wake_dispatcher();
     run
+}
+
+/// Where others share the queue, the end of a run that was cancelled is kept there for all.
+async fn ask(world: &World, task: &TaskId, run: u32, request: Request) -> Result<Vec<Consequence>, QueueError> {
+    let ended = match (&world.ports.shared, &request) {
+        (Some(shared), Request::Cancel) => cancelled(world, task, run).await.map(|kept| (shared, kept)),
+        _ => None,
+    };
+    match ended {
+        Some((shared, kept)) => shared.end(&RunId { task: task.clone(), run }, kept).await,
+        None => world.ports.queue.request(task, request).await,
+    }
+}
+
+async fn cancelled(world: &World, task: &TaskId, run: u32) -> Option<Ending> {
+    let row = world.ports.journal.task(task).await.ok()??;
+    let row = Some(row).filter(|row| row.run == run)?;
+    ending::of_row(world, &row).await.ok()?.as_ref().and_then(ending::kept)
 }
 
 fn wrong_state(row: &TaskRow) -> SystemError {

@@ -157,6 +157,11 @@ events! {
     TaskReleased { run: u32, cause: TaskId }
     /// `task/<id>`: one that it needs did not complete.
     TaskBlocked { run: u32, cause: TaskId }
+    /// `task/<id>`: its queue is shared, and another daemon had it: this journal heard of the task, or of this run, from the
+    /// queue alone, or whoever held it is gone.
+    TaskTakenOver { run: u32, from: Arc<str> }
+    /// `task/<id>`: another daemon has the run by now. What was made of it here counts no more, and nobody is told of it.
+    RunSuperseded { run: u32 }
     /// `task/<id>`: left alone until somebody releases it.
     TaskParked { run: u32, reason: Arc<str> }
     /// `task/<id>`, final: it never ran, because one that it needs did not complete.

@@ -5,6 +5,7 @@ mod changes;
 pub mod check;
 pub mod context;
 pub mod council;
+pub mod ended;
 pub mod event;
 pub mod id;
 pub mod message;

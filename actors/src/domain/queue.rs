@@ -226,7 +226,7 @@ impl Standing {
             (Event::TaskFailed(failure), None) if failure.class.may_heal() => {
                 before.map(|standing| Self { state: QueueState::Failed, ..standing })
             }
-            (Event::TaskRetried { .. }, None) => None,
+            (Event::TaskRetried { .. } | Event::RunSuperseded { .. }, None) => None,
             (event, None) if event.is_final() => None,
             (_, None) => before,
         }

@@ -205,7 +205,7 @@ impl TaskRow {
             self.story_id = spec.story_id().map(Into::into);
         }
         let (run, status) = match event {
-            Event::TaskRetried { run } => (*run, TaskStatus::Open),
+            Event::TaskRetried { run } | Event::RunSuperseded { run } => (*run, TaskStatus::Open),
             Event::TaskCompleted { run, .. } => (*run, TaskStatus::Completed),
             Event::TaskFailed(failure) => (failure.run, TaskStatus::Failed),
             Event::TaskCancelled { run, .. } => (*run, TaskStatus::Cancelled),

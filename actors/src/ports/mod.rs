@@ -6,6 +6,7 @@ mod context;
 mod journal;
 mod model;
 pub mod queue;
+pub mod shared;
 
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct Ports {
     pub checks: Arc<dyn Checks>,
     pub journal: Arc<dyn Journal>,
     pub queue: Arc<dyn queue::TaskQueue>,
+    /// The same queue, where several daemons share it; `None` = it is this daemon's alone.
+    pub shared: Option<Arc<dyn shared::SharedQueue>>,
     /// `None` = tasks go on without the contexts of their stories, and say so.
     pub context: Option<Arc<dyn ContextSource>>,
     pub clock: Arc<dyn Clock>,

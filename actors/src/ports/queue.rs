@@ -65,8 +65,6 @@ pub enum Request {
     Release,
     /// A QUEUED or BLOCKED task is PARKED.
     Park,
-    /// A FAILED, CANCELLED or SKIPPED task that the queue still knows begins its next run.
-    Retry { not_before: Option<Timestamp> },
 }
 
 /// What a change did to another task.

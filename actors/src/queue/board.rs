@@ -231,10 +231,6 @@ impl Board {
                 self.turn(task, State::Parked);
             }
             (Request::Release, State::Parked) => self.again(task, 0, None, &mut changed),
-            (Request::Retry { not_before }, State::Failed | State::Cancelled | State::Skipped) => {
-                self.open += 1;
-                self.again(task, 1, *not_before, &mut changed);
-            }
             _ => return Err(QueueError::WrongState { task: task.clone(), state }),
         }
         Ok(changed)

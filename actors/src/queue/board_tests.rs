@@ -152,7 +152,7 @@ fn a_retry_of_the_failed_one_releases_those_that_it_blocked() {
     let mut board = board(vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block)]);
     let claimed = claim(&mut board, 9);
     board.report(&lease(&claimed, "a"), &Report::Failed).unwrap();
-    board.request(&id("a"), &Request::Retry { not_before: None }).unwrap();
+    board.enqueue(vec![Entry { run: 2, ..entry("a", 1) }], &BTreeMap::new()).unwrap();
     let again = claim(&mut board, 9);
     assert_eq!((names(&again), again[0].lease.run), (vec!["a"], 2));
     let changed = board.report(&again[0].lease, &Report::Completed).unwrap();
@@ -318,7 +318,6 @@ fn a_phase_releases_what_waited_for_it() {
 fn only_what_can_be_asked_of_a_state_is_done() {
     let mut board = board(vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block)]);
     let wrong = |state| Err(QueueError::WrongState { task: id("a"), state });
-    assert_eq!(board.request(&id("a"), &Request::Retry { not_before: None }), wrong(QueueState::Queued));
     claim(&mut board, 1);
     for request in [Request::Park, Request::Release] {
         assert_eq!(board.request(&id("a"), &request), wrong(QueueState::InProgress), "{request:?}");
@@ -374,7 +373,7 @@ fn a_next_run_with_other_needs_leaves_nothing_of_the_old_ones() {
     let claimed = claim(&mut board, 9);
     board.report(&lease(&claimed, "y"), &Report::Completed).unwrap();
     assert_eq!((state(&board, "y"), state(&board, "x")), (None, Some(QueueState::Cancelled)));
-    board.request(&id("x"), &Request::Retry { not_before: None }).unwrap();
+    board.enqueue(vec![Entry { run: 2, ..entry("x", 1) }], &BTreeMap::new()).unwrap();
     let claimed = claim(&mut board, 9);
     let changed = board.report(&lease(&claimed, "x"), &Report::Completed).unwrap();
     assert_eq!(news(&changed), [("a", QueueState::Queued, "x")]);

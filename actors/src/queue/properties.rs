@@ -32,7 +32,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         4 => (0u8..2, 1u8..4).prop_map(|(role, most)| Act::Claim(role, most)),
         5 => (any::<u8>(), 0u8..6).prop_map(|(which, what)| Act::Report(which, what)),
         1 => any::<u8>().prop_map(Act::Beat),
-        2 => (any::<u8>(), 0u8..4).prop_map(|(which, what)| Act::Ask(which, what)),
+        2 => (any::<u8>(), 0u8..3).prop_map(|(which, what)| Act::Ask(which, what)),
         2 => (1u16..60).prop_map(Act::Pass),
     ]
 }
@@ -182,15 +182,12 @@ impl Play {
         let request = match what {
             0 => Request::Cancel,
             1 => Request::Park,
-            2 => Request::Release,
-            _ => Request::Retry { not_before: None },
+            _ => Request::Release,
         };
         let was_over = self.ended.contains_key(&task);
         let Ok(changed) = self.board.request(&task, &request) else { return };
-        match request {
-            Request::Cancel if !was_over => drop(self.ended.insert(task, QueueState::Cancelled)),
-            Request::Retry { .. } => drop(self.ended.remove(&task)),
-            _ => {}
+        if request == Request::Cancel && !was_over {
+            self.ended.insert(task, QueueState::Cancelled);
         }
         self.note(changed.iter().map(|news| (news.task.clone(), news.state)));
     }

@@ -173,6 +173,7 @@ mod tests {
                 crate::queue::Limits::default(),
                 Arc::new(FakeClock::default()),
             )),
+            shared: None,
             context: None,
             clock: Arc::new(FakeClock::default()),
             ids: Arc::new(FakeIds::new(Random::new(1))),

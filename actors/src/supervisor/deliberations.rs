@@ -39,6 +39,10 @@ pub(crate) enum Message {
     Cancel {
         running: Arc<Running>,
     },
+    /// From the dispatcher: another daemon has the run, which has ended for whoever waits here. Its actor goes without a word.
+    Leave {
+        running: Arc<Running>,
+    },
     /// From its own timer.
     Restart {
         run: RunId,
@@ -103,6 +107,7 @@ impl Actor for Deliberations {
             Message::Start { running, plan, begun } => live.start(&myself, running, plan, begun).await?,
             Message::Refuse { running, why } => live.refuse(&myself, running, why),
             Message::Cancel { running } => live.cancel(&myself, running),
+            Message::Leave { running } => live.leave(&running),
             Message::Restart { run } => live.spawn(&myself, &run, None).await?,
             Message::Closed { running, ending } => live.closed(&running, ending),
             Message::Tick => live.tick(),
@@ -188,6 +193,14 @@ impl Live {
             drop(actor.cast(deliberation::Message::Input(Input::CancelAsked { reason })));
         } else if self.enrol(&running, Err(Failure::new(Class::Gone, reason.clone()))) {
             self.close(myself, running, Closing::Cancelled { reason });
+        }
+    }
+
+    /// One that lives is forgotten when it is gone, as any that has ended.
+    fn leave(&mut self, running: &Arc<Running>) {
+        match self.members.get(&running.run).and_then(|member| member.actor.as_ref()) {
+            Some(actor) => actor.stop(None),
+            None => self.forget(running),
         }
     }
 

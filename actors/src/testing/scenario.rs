@@ -161,6 +161,7 @@ impl Scenario {
             checks: self.checks,
             journal: Arc::new(journal.clone()),
             queue: Arc::new(MemoryQueue::new(Limits::default(), clock.clone())),
+            shared: None,
             context: self.context,
             clock,
             ids,

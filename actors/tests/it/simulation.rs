@@ -502,6 +502,9 @@ mod soak {
     }
 }
 
+/// Only where other daemons share the queue: here it is of one.
+const OF_SHARED_QUEUES: [&str; 2] = ["TaskTakenOver", "RunSuperseded"];
+
 #[test]
 fn the_seeds_meet_everything_that_can_happen() {
     let mut met = BTreeMap::new();
@@ -510,7 +513,8 @@ fn the_seeds_meet_everything_that_can_happen() {
             *met.entry(recorded.event.event.kind()).or_insert(0u32) += 1;
         }
     });
-    let never: Vec<_> = Event::KINDS.iter().filter(|kind| !met.contains_key(*kind)).collect();
+    let wanted = Event::KINDS.iter().filter(|kind| !OF_SHARED_QUEUES.contains(kind));
+    let never: Vec<_> = wanted.filter(|kind| !met.contains_key(*kind)).collect();
     assert!(never.is_empty(), "{never:?} never happened; {met:?}");
 }
 

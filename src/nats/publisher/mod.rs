@@ -10,6 +10,7 @@ mod flight;
 mod message;
 mod repair;
 mod run;
+mod speaker;
 mod tail;
 mod window;
 
@@ -31,6 +32,7 @@ use super::streams::Topology;
 use super::subject::PUBLISHED_TO;
 use flight::Route;
 use run::{End, Run};
+pub use speaker::Speaker;
 use window::Ground;
 
 /// Looks that may fail before it goes on without: the server's own window for duplicates then has to do.

@@ -102,7 +102,7 @@ fn plan(name: &str, tasks: usize) -> Value {
 }
 
 /// The finals that stand in the stream, by task and run.
-async fn finals(server: &Server) -> Result<BTreeMap<(String, u64), Vec<String>>> {
+pub(super) async fn finals(server: &Server) -> Result<BTreeMap<(String, u64), Vec<String>>> {
     let mut finals: BTreeMap<(String, u64), Vec<String>> = BTreeMap::new();
     for stored in server.all("ORCHESTRATOR_EVENTS").await? {
         let is_final = ["completed", "failed", "cancelled", "skipped"]

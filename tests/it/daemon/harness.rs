@@ -166,8 +166,12 @@ impl Daemon {
 
     /// SIGTERM.
     pub(super) fn terminate(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(kill_process(id.context("the daemon has ended")?, Signal::TERM)?)
+        Ok(kill_process(id.context("the daemon has ended")?, signal)?)
     }
 
     /// SIGKILL: no goodbye.

@@ -24,5 +24,6 @@ mod record;
 mod request;
 mod retention;
 mod runners;
+mod shared;
 mod streams;
 mod wire;

@@ -286,7 +286,12 @@ fn values() -> Vec<Event> {
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
     let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
-    first.chain(queued()).chain(informed()).collect()
+    first.chain(queued()).chain(informed()).chain(shared()).collect()
+}
+
+/// Tasks of a queue that other daemons share.
+fn shared() -> [Event; 2] {
+    [Event::TaskTakenOver { run: 2, from: "store-1".into() }, Event::RunSuperseded { run: 1 }]
 }
 
 /// Runs whose prompts were told what is known of their story, or were not.

@@ -72,6 +72,7 @@ impl Life {
             checks: Arc::new(FakeChecks),
             journal: store.clone(),
             queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(FakeClock::default()))),
+            shared: None,
             context: None,
             clock: Arc::new(FakeClock::default()),
             ids: Arc::new(Ids(AtomicU64::new(if first { 1 } else { 1 << 32 }))),

@@ -1,0 +1,166 @@
+//! How runs of a shared queue ended, told to others once for all daemons: whichever looks first publishes an end, under an
+//! id that is the same for all, and takes it out of the queue's outbox.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use moothall_actors::domain::ended::Ended;
+use moothall_actors::domain::event::Event;
+use moothall_actors::domain::id::RunId;
+use moothall_actors::ports::JournalError;
+use moothall_actors::ports::queue::QueueError;
+use moothall_actors::ports::shared::{Final, SharedQueue};
+use moothall_actors::ports::skipped_because_of;
+use uuid::Uuid;
+
+use super::facts::Facts;
+use super::wording::named;
+use crate::nats::outgoing::{Outgoing, TaskCompleted, TaskEnded, TaskFailed};
+use crate::nats::{Body, Publication, Speaker, Unavailable};
+use crate::store::SqliteJournal;
+
+/// Ends in flight at once.
+const AT_ONCE: usize = 64;
+/// Between two looks at a queue that had none.
+const LOOK: Duration = Duration::from_millis(250);
+/// After something could not be had.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why nothing goes out now; what waits is kept.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Server(#[from] Unavailable),
+}
+
+/// Empties the queue's outbox until it is dropped.
+pub struct Finals {
+    queue: Arc<dyn SharedQueue>,
+    facts: Facts,
+    /// `None` = events are switched off, and nobody is told.
+    speaker: Option<Speaker>,
+}
+
+impl Finals {
+    #[must_use]
+    pub fn new(queue: Arc<dyn SharedQueue>, store: Arc<SqliteJournal>, speaker: Speaker) -> Self {
+        Self { queue, facts: Facts::new(store), speaker: Some(speaker) }
+    }
+
+    /// Events are switched off: nothing is kept for others.
+    #[must_use]
+    pub fn unheard(queue: Arc<dyn SharedQueue>, store: Arc<SqliteJournal>) -> Self {
+        Self { queue, facts: Facts::new(store), speaker: None }
+    }
+
+    pub async fn run(self) {
+        loop {
+            match self.round().await {
+                Ok(0) => tokio::time::sleep(LOOK).await,
+                Ok(_) => {}
+                Err(trouble) => {
+                    tracing::debug!(%trouble, "ends of runs wait to be told");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// How many are out. What went out before another one failed is said to be out all the same.
+    async fn round(&self) -> Result<usize, Trouble> {
+        let finals = self.queue.unpublished(AT_ONCE).await?;
+        let told = join_all(finals.iter().map(|end| self.tell(end))).await;
+        let (mut out, mut trouble): (Vec<RunId>, _) = (Vec::new(), None);
+        for (end, told) in finals.into_iter().zip(told) {
+            match told {
+                Ok(()) => out.push(end.run),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        if !out.is_empty() {
+            self.queue.published(&out).await?;
+        }
+        trouble.map_or(Ok(out.len()), Err)
+    }
+
+    async fn tell(&self, end: &Final) -> Result<(), Trouble> {
+        let Some(speaker) = &self.speaker else { return Ok(()) };
+        let Some(ended) = Ended::read(&end.event) else {
+            tracing::error!(run = %end.run, "an end is kept in words that are not understood, and is told to nobody");
+            return Ok(());
+        };
+        match self.publication(end, &ended).await? {
+            Some(publication) => Ok(speaker.publish(&publication).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn publication(&self, end: &Final, ended: &Ended) -> Result<Option<Publication>, JournalError> {
+        let millis = i64::try_from(ended.at.0).unwrap_or_default();
+        let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
+        let Some(outgoing) = outgoing(&end.run, ended, time) else { return Ok(None) };
+        let payload = outgoing.payload();
+        let payload =
+            payload.inspect_err(|error| tracing::error!(run = %end.run, %error, "an end cannot be published"));
+        let Ok(payload) = payload else { return Ok(None) };
+        let cause = self.facts.of_plan(&ended.plan).await?;
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        Ok(Some(Publication {
+            seq: end.place,
+            event_id: Uuid::from_bytes(end.id.0),
+            subject: outgoing.subject().to_owned(),
+            ordering_key: outgoing.ordering_key().to_owned(),
+            body: Body::Event(payload),
+            correlation_id: text(&cause.correlation_id).or_else(|| Some(end.run.task.to_string())),
+            causation_id: text(&cause.event_id),
+            traceparent: text(&cause.traceparent),
+            time,
+        }))
+    }
+}
+
+fn outgoing(of: &RunId, ended: &Ended, timestamp: Timestamp) -> Option<Outgoing> {
+    let (story_id, task_id, run) = (ended.story.to_string(), of.task.to_string(), of.run);
+    let role = ended.role.to_string();
+    let without = |reason: String| TaskEnded {
+        story_id: ended.story.to_string(),
+        task_id: of.task.to_string(),
+        run,
+        role: ended.role.to_string(),
+        reason,
+        timestamp,
+    };
+    match &ended.event {
+        Event::TaskCompleted { winner, duration, .. } => Some(Outgoing::TaskCompleted(TaskCompleted {
+            story_id,
+            task_id,
+            run,
+            agent_id: winner.to_string(),
+            role,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            checks_passed: ended.checks_passed,
+            timestamp,
+        })),
+        Event::TaskFailed(failure) => Some(Outgoing::TaskFailed(TaskFailed {
+            story_id,
+            task_id,
+            run,
+            // A run without a verdict has no author.
+            agent_id: String::new(),
+            role,
+            error: failure.message.to_string(),
+            error_type: named(failure.class),
+            attempts: run,
+            timestamp,
+        })),
+        Event::TaskCancelled { reason, .. } => Some(Outgoing::TaskCancelled(without(reason.to_string()))),
+        Event::TaskSkipped { cause, .. } => Some(Outgoing::TaskSkipped(without(skipped_because_of(cause).to_string()))),
+        _ => None,
+    }
+}

@@ -1,0 +1,3 @@
+-- How many tasks stand where.
+
+return call('HGETALL', P .. 'c')

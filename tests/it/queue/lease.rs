@@ -100,7 +100,10 @@ pub(crate) async fn a_task_that_has_moved_on_is_not_adopted(stage: &dyn Stage) {
     assert_eq!(queue.adopt(&id("a"), 1, &one).await, wrong("a", QueueState::InProgress));
     queue.report(&others[0].lease, Report::Dispatched).await.unwrap();
     assert_eq!(queue.adopt(&id("a"), 1, &one).await, wrong("a", QueueState::Dispatched));
-    queue.report(&others[0].lease, Report::Completed).await.unwrap();
+    let back = queue.adopt(&id("a"), 1, &"two".into()).await.unwrap();
+    assert_eq!(state(queue, "a").await, Some(QueueState::InProgress), "its own comes back to work");
+    assert!(is_stale(&queue.report(&others[0].lease, Report::Completed).await));
+    queue.report(&back, Report::Completed).await.unwrap();
     assert_eq!(queue.adopt(&id("a"), 1, &one).await, Err(QueueError::Unknown { task: id("a") }));
 }
 

@@ -162,7 +162,12 @@ impl System {
         let permit = self.world.gate.try_admit()?;
         let run = RunId { task: begin.task.clone(), run: earlier.as_ref().map_or(1, |row| row.run + 1) };
         let background = Background::of(&self.world, &begin.spec).await;
-        let plan = council::plan(&self.world, &council, (run.clone(), begin.spec.clone()), background);
+        let plan = council::plan(
+            &self.world,
+            &council,
+            (run.clone(), begin.spec.clone()),
+            (background, council::Made::default()),
+        );
         let plan = Arc::new(plan.map_err(SystemError::Unavailable)?);
         let now = self.world.ports.clock.now();
         let entry = match &earlier {

@@ -228,8 +228,15 @@ fn waits(task: &Task) -> Option<String> {
 }
 
 fn carried_out(execution: &Execution) -> String {
-    let Execution { agent_id, attempt, asked_at_ms, heard_at_ms, stalled, .. } = execution;
+    let Execution { agent_id, attempt, asked_at_ms, heard_at_ms, stalled, answered, agents, .. } = execution;
     let heard = if *stalled { "stalled: nothing was heard since" } else { "last heard of" };
+    if *agents > 0 {
+        return format!(
+            "by {agents} agents, {answered} of them are done; {agent_id} works, attempt {attempt}, asked {}; {heard} {}",
+            time(*asked_at_ms),
+            time(*heard_at_ms)
+        );
+    }
     format!("by {agent_id}, attempt {attempt}, asked {}; {heard} {}", time(*asked_at_ms), time(*heard_at_ms))
 }
 

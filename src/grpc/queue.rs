@@ -213,6 +213,7 @@ fn describe(told: &mut wire::TaskEvent, event: &Event) {
         Event::TaskParked { run, reason } | Event::TaskCancelled { run, reason } => of_run(*run, reason),
         Event::TaskClaimed { run } | Event::TaskRetried { run } | Event::RunSuperseded { run } => of_run(*run, ""),
         Event::TaskTakenOver { run, from } => of_run(*run, from),
+        Event::TaskAssigned { run, seat } => of_run(*run, seat.agent.as_str()),
         Event::TaskCompleted { run, winner, .. } => of_run(*run, winner.as_str()),
         Event::TaskFailed(failure) => of_run(failure.run, &failure.message),
         Event::TaskAccepted { spec, .. } | Event::TaskAmended { spec, .. } => {

@@ -95,10 +95,13 @@ fn carried_out(task: &mut wire::Task, underway: &Underway) {
         progress_percent: heard.and_then(|heard| heard.percent).map_or(0, i32::from),
         message: text(heard.and_then(|heard| heard.message.as_ref())),
         said_by: text(heard.map(|heard| &heard.agent)),
+        answered: underway.answered.map_or(0, |(answered, _)| int(answered)),
+        agents: underway.answered.map_or(0, |(_, agents)| int(agents)),
     };
     EXECUTING.clone_into(&mut task.phase);
     task.progress_percent = execution.progress_percent;
     task.current_step = match execution.message.as_str() {
+        "" if execution.agents > 0 => format!("{} of {} have carried it out", execution.answered, execution.agents),
         "" => format!("{} carries the winner out", execution.agent_id),
         said => said.to_owned(),
     };

@@ -15,44 +15,28 @@ const EXECUTION_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// `hold`: the phase that its story has to reach first. Problems name the task.
 pub(super) fn new_task(planned: &PlannedTask, hold: Option<&str>, plans: &PlansConfig) -> Result<NewTask, Problems> {
-    let mut problems = not_yet(planned);
-    match draft(planned).check() {
-        Ok(spec) if problems.0.is_empty() => Ok(NewTask {
-            task: planned.id.clone(),
-            spec: TaskSpec { execution: execution(planned), ..spec },
-            priority: planned.priority,
-            needs: planned.dependencies.clone(),
-            on_failure: planned.on_dependency_failure.unwrap_or(plans.on_dependency_failure),
-            hold: hold.filter(|_| !planned.story_id.is_empty()).map(Arc::from),
-            parked: None,
-        }),
-        checked => {
-            problems.0.extend(checked.err().unwrap_or_default().0);
-            Err(Problems(problems.0.into_iter().map(|problem| of_task(planned, problem)).collect()))
-        }
-    }
+    let spec = draft(planned)
+        .check()
+        .map_err(|problems| Problems(problems.0.into_iter().map(|problem| of_task(planned, problem)).collect()))?;
+    Ok(NewTask {
+        task: planned.id.clone(),
+        spec: TaskSpec { execution: execution(planned), collective: planned.requires_deliberation, ..spec },
+        priority: planned.priority,
+        needs: planned.dependencies.clone(),
+        on_failure: planned.on_dependency_failure.unwrap_or(plans.on_dependency_failure),
+        hold: hold.filter(|_| !planned.story_id.is_empty()).map(Arc::from),
+        parked: None,
+    })
 }
 
-/// How long an agent of others may take for one attempt at the winner; `None` = the winner is the end.
+/// How long an agent of others may take for one attempt; `None` = the winner is the end.
 fn execution(planned: &PlannedTask) -> Option<Duration> {
-    planned.await_execution.then(|| planned.execution_timeout.unwrap_or(EXECUTION_TIMEOUT))
+    let is_carried_out = planned.await_execution || planned.requires_deliberation;
+    is_carried_out.then(|| planned.execution_timeout.unwrap_or(EXECUTION_TIMEOUT))
 }
 
 fn of_task(planned: &PlannedTask, Problem { field, message }: Problem) -> Problem {
     Problem::new(format!("tasks.{}.{field}", planned.id), message)
-}
-
-/// What a plan can ask for and nobody here can do yet.
-fn not_yet(planned: &PlannedTask) -> Problems {
-    let mut problems = Problems::default();
-    if planned.requires_deliberation {
-        problems.push(
-            "requires_deliberation",
-            "is true, but this version deliberates before a task is carried out, not after; leave it out, and let \
-             await_execution be true if agents of others shall carry out the winner",
-        );
-    }
-    problems
 }
 
 fn draft(planned: &PlannedTask) -> TaskDraft {
@@ -63,7 +47,8 @@ fn draft(planned: &PlannedTask) -> TaskDraft {
         metadata.insert(key.to_owned(), value.clone());
     }
     let mut num_agents = planned.num_agents.map_or(0, |number| i32::from(number.get()));
-    if !planned.requires_pre_deliberation {
+    // What several make is always deliberated on.
+    if !planned.requires_pre_deliberation && !planned.requires_deliberation {
         metadata.insert("requires_pre_deliberation".to_owned(), "false".to_owned());
         num_agents = num_agents.max(1);
     }
@@ -121,10 +106,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said_with_the_task() {
-        let wrong = PlannedTask { requires_deliberation: true, rounds: Some(9), ..planned() };
+    fn what_several_carry_out_is_deliberated_on_by_all_of_them() {
+        let several = PlannedTask { requires_deliberation: true, requires_pre_deliberation: false, ..planned() };
+        let spec = new_task(&several, None, &plans()).unwrap().spec;
+        assert_eq!((spec.collective, spec.execution, spec.num_agents), (true, Some(EXECUTION_TIMEOUT), None));
+        assert_eq!(spec.review, Review::Council);
+        assert!(!spec.awaits_execution(), "nobody carries the winner out again");
+        let alone = new_task(&planned(), None, &plans()).unwrap().spec;
+        assert_ne!(alone.content_hash(), TaskSpec { collective: true, ..alone.clone() }.content_hash());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_task() {
+        let wrong = PlannedTask { rounds: Some(9), ..planned() };
         let fields: Vec<_> =
             new_task(&wrong, None, &plans()).unwrap_err().0.into_iter().map(|problem| problem.field).collect();
-        assert_eq!(fields, ["tasks.T-1.requires_deliberation", "tasks.T-1.rounds"]);
+        assert_eq!(fields, ["tasks.T-1.rounds"]);
     }
 }

@@ -64,7 +64,7 @@ impl Facts {
         let Some(spec) = last_spec(events) else { return Ok(None) };
         let text = |text: Option<&str>| Arc::from(text.unwrap_or_default());
         let (story, plan) = (text(spec.story_id()), text(spec.plan_id()));
-        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.execution.is_some(), is_queued };
+        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.awaits_execution(), is_queued };
         Ok(Some(self.tasks.keep(task.clone(), Arc::new(known))))
     }
 

@@ -32,12 +32,13 @@ const CURSOR: &str = "outbox";
 const OFF: &str = "off";
 
 /// What others are told of.
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "DeliberationFailed",
     "ExecutionRequested",
     "MessageRejected",
     "PlanApproved",
     "StoryMoved",
+    "TaskAssigned",
     "TaskBlocked",
     "TaskCancelled",
     "TaskCompleted",

@@ -154,7 +154,8 @@ fn whose(stream: &str, event: &Event) -> Option<(TaskId, u32)> {
     let task = TaskId::parse("task", stream.strip_prefix("task/")?).ok()?;
     let run = match event {
         Event::TaskFailed(failure) => failure.run,
-        Event::TaskBlocked { run, .. }
+        Event::TaskAssigned { run, .. }
+        | Event::TaskBlocked { run, .. }
         | Event::TaskCancelled { run, .. }
         | Event::TaskCompleted { run, .. }
         | Event::TaskDispatched { run, .. }
@@ -179,6 +180,7 @@ impl Told<'_> {
         Ok(Some(match event {
             Event::VerdictReached(verdict) => self.decided(&verdict),
             Event::DeliberationFailed { class, message, .. } => self.undecided(class, &message),
+            Event::TaskAssigned { seat, .. } => self.dispatched(&seat.agent),
             Event::TaskDispatched { winner, .. } => self.dispatched(&winner),
             Event::ExecutionRequested { agent, .. } => return self.execute(&agent).await,
             Event::TaskCompleted { winner, duration, .. } => Outgoing::TaskCompleted(TaskCompleted {
@@ -253,22 +255,28 @@ impl Told<'_> {
         })
     }
 
-    fn dispatched(&self, winner: &AgentId) -> Outgoing {
+    fn dispatched(&self, agent: &AgentId) -> Outgoing {
         Outgoing::TaskDispatched(TaskDispatched {
             story_id: self.story(),
             task_id: self.task(),
             run: self.run.run,
-            agent_id: winner.to_string(),
+            agent_id: agent.to_string(),
             role: self.role(),
             timestamp: self.time,
         })
     }
 
-    /// With the winner's own words and all that the task asks for.
+    /// With all that the task asks for, and the winner's own words; where there is none, since several carry the task itself
+    /// out, those of the task.
     async fn execute(&self, agent: &AgentId) -> Result<Option<Outgoing>, JournalError> {
-        let (outcome, spec) = (self.facts.outcome(&self.run).await?, self.facts.spec(&self.run.task).await?);
-        let (Some(outcome), Some(spec)) = (outcome, spec) else { return Ok(None) };
-        let proposal = outcome.proposals.first().map(|proposal| proposal.text.to_string()).unwrap_or_default();
+        let Some(spec) = self.facts.spec(&self.run.task).await? else { return Ok(None) };
+        let proposal = match spec.collective {
+            true => spec.description.to_string(),
+            false => {
+                let Some(outcome) = self.facts.outcome(&self.run).await? else { return Ok(None) };
+                outcome.proposals.first().map(|proposal| proposal.text.to_string()).unwrap_or_default()
+            }
+        };
         Ok(Some(Outgoing::Execute(Execute {
             task_id: self.task(),
             story_id: self.story(),

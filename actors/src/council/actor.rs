@@ -117,7 +117,7 @@ impl Live {
     fn start(&mut self, running: Arc<Running>) {
         let Some((council, _)) = &self.council else { return self.early.push(running) };
         let (task, background) = ((running.run.clone(), running.spec.clone()), Background::unasked(&running.spec));
-        let plan = super::plan(&self.arguments.world, council, task, background);
+        let plan = super::plan(&self.arguments.world, council, task, (background, super::Made::default()));
         let plan = plan.map(Arc::new).map_err(|message| Failure::new(Class::Transient, message));
         self.tell_deliberations(DeliberationsMessage::Start { running, plan, begun: None });
     }

@@ -17,4 +17,4 @@ mod state;
 
 pub(crate) use actor::{Arguments, CouncilActor};
 pub(crate) use message::{Change, Message, Reply};
-pub(crate) use plan::plan;
+pub(crate) use plan::{Made, plan, seats};

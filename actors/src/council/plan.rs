@@ -4,27 +4,46 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state;
+use super::state::{self, Seating};
 use crate::artifact::Wanted;
 use crate::context::Background;
 use crate::domain::council::{Council, Seat};
-use crate::domain::event::Plan;
+use crate::domain::event::{Output, Plan};
 use crate::domain::id::{Role, RunId};
 use crate::domain::task::TaskSpec;
 use crate::ports::AnswerForm;
 use crate::world::World;
+
+/// What seats have carried out before anybody deliberates on it; none unless the task is for several agents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) seats: Vec<Seat>,
+    /// In the order of the seats.
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// Who takes part in a task; or why nobody does now.
+pub(crate) fn seats(world: &World, council: &Council, spec: &TaskSpec) -> Result<Vec<Seat>, Arc<str>> {
+    seating(world, council, spec).map(|seating| seating.seats)
+}
+
+fn seating(world: &World, council: &Council, spec: &TaskSpec) -> Result<Seating, Arc<str>> {
+    let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
+    state::seating(council, spec, world.settings.temperature, ready).ok_or_else(|| state::nobody_ready(council))
+}
 
 /// Everything that the run's prompts and a resume will need; or why it cannot begin.
 pub(crate) fn plan(
     world: &World,
     council: &Council,
     (run, spec): (RunId, Arc<TaskSpec>),
-    background: Background,
+    (background, made): (Background, Made),
 ) -> Result<Plan, Arc<str>> {
     let settings = &world.settings;
-    let ready = |agent: &_| world.registry.agent(&council.role, agent).is_some();
-    let seating =
-        state::seating(council, &spec, settings.temperature, ready).ok_or_else(|| state::nobody_ready(council))?;
+    let seating = match made.seats.is_empty() {
+        true => seating(world, council, &spec)?,
+        false => Seating::of(made.seats, council, &spec),
+    };
     let salt = world.ports.ids.random();
     let architect = architect(world, &spec, salt);
     let background = background.without_names(seating.seats.iter().chain(&architect));
@@ -35,7 +54,7 @@ pub(crate) fn plan(
     let deadline = spec.timeout.or(of_council).unwrap_or(settings.deadline);
     Ok(Plan {
         run,
-        wanted: wanted(council, &spec),
+        wanted: wanted(council, &spec, !made.outputs.is_empty()),
         protected: settings.protected.clone(),
         budget_tokens: spec.budget_tokens.or(council.defaults.budget_tokens.map(NonZeroU64::get)),
         spec,
@@ -50,14 +69,17 @@ pub(crate) fn plan(
         structured: world.ports.model.structured(AnswerForm::Critique),
         salt,
         execution_id: format!("{:016x}", world.ports.ids.random()).into(),
+        outputs: made.outputs,
         deadline,
         call_timeout: settings.call_timeout.min(deadline),
     })
 }
 
-/// What the task says, else what its council does. A council's patch needs files: without them there are only new ones.
-fn wanted(council: &Council, spec: &TaskSpec) -> Wanted {
+/// What the task says, else what its council does. A council's patch needs files: without them there are only new ones. What
+/// is made elsewhere are no changes that could be read here.
+fn wanted(council: &Council, spec: &TaskSpec, is_made: bool) -> Wanted {
     match spec.wanted().or(council.defaults.artifact).unwrap_or_default() {
+        wanted if is_made && wanted != Wanted::Document => Wanted::None,
         Wanted::Patch if !spec.carries_files() => Wanted::Files,
         wanted => wanted,
     }

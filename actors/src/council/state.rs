@@ -43,6 +43,14 @@ pub(super) struct Seating {
     pub(super) clamped: bool,
 }
 
+impl Seating {
+    /// Of a task that these have carried out already: one review, which nobody has to answer.
+    pub(super) fn of(seats: Vec<Seat>, council: &Council, spec: &TaskSpec) -> Self {
+        let clamped = spec.num_agents.is_some_and(|wanted| usize::from(wanted.get()) > seats.len());
+        Self { seats, rounds: rounds(council, spec).min(1), clamped }
+    }
+}
+
 /// Takes all seats, or the first `num_agents` ready ones by agent id; `None` when none is ready. One that is just
 /// restarting takes part in a task of the whole council: it is asked again when it is back, or the verdict names it.
 pub(super) fn seating(

@@ -33,6 +33,9 @@ impl State {
 
     pub(super) fn checked(&mut self, now: Timestamp, reports: Vec<CheckReport>, effects: &mut Vec<Effect>) {
         let Some(scoring) = &mut self.scoring else { return };
+        let seats = scoring.asked();
+        let reports =
+            seats.into_iter().zip(reports).map(|(seat, report)| self.record.with_own_word(seat, report)).collect();
         if scoring.take(reports) {
             effects.push(check(&self.record, scoring));
             return;
@@ -80,9 +83,9 @@ impl State {
         let verdict = ranking::verdict(&self.record, ranking, selection, stop, now);
         let Some(winner) = verdict.winner() else { return self.fail(effects) };
         let (run, winner, duration) = (self.record.plan.run.run, winner.agent.clone(), verdict.duration);
-        let task = match self.record.plan.spec.execution {
-            Some(_) => Event::TaskDispatched { run, winner, duration },
-            None => Event::TaskCompleted { run, winner, duration },
+        let task = match self.record.plan.spec.awaits_execution() {
+            true => Event::TaskDispatched { run, winner, duration },
+            false => Event::TaskCompleted { run, winner, duration },
         };
         self.decide(Event::VerdictReached(Arc::new(verdict)), Some(task), effects);
     }

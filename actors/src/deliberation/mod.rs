@@ -21,6 +21,7 @@ pub(crate) mod json;
 mod judging;
 mod load;
 mod message;
+mod outputs;
 mod pen;
 pub(crate) mod prompt;
 mod ranking;

@@ -71,7 +71,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A run that just began: everybody is asked for a proposal.
+    /// A run that just began: everybody is asked for a proposal, unless what they made is there.
     pub(crate) fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
         let seats = plan.seats.len();
         let mut record = Self {
@@ -97,6 +97,7 @@ impl Record {
             finished: 0,
         };
         record.allowance = record.allowance_now();
+        record.take_outputs();
         record
     }
 
@@ -178,7 +179,7 @@ impl Record {
         }
     }
 
-    fn miss(&mut self, seat: usize, class: Class, reason: &Arc<str>) {
+    pub(super) fn miss(&mut self, seat: usize, class: Class, reason: &Arc<str>) {
         let (agent, wave) = (self.asked(seat), self.wave_of(seat));
         self.missing.push(MissingSeat { agent, wave, class, reason: reason.clone() });
     }
@@ -270,6 +271,9 @@ impl Record {
             return Next::Score(StopReason::Single);
         }
         if self.wave.stage == Stage::Revise && self.wave.round >= self.plan.rounds {
+            return Next::Score(StopReason::Complete);
+        }
+        if self.is_made() && self.wave.stage == Stage::Critique {
             return Next::Score(StopReason::Complete);
         }
         if self.budget_spent() {

@@ -49,6 +49,11 @@ impl Scoring {
         self.asked.iter().map(|&(seat, text)| record.subject(&record.seats[seat].texts[text])).collect()
     }
 
+    /// Whose texts are with the checks, in their order.
+    pub(super) fn asked(&self) -> Vec<usize> {
+        self.asked.iter().map(|(seat, _)| *seat).collect()
+    }
+
     /// Takes the reports in the order of the texts; whether more texts are to be checked.
     pub(super) fn take(&mut self, reports: Vec<CheckReport>) -> bool {
         let first = self.reports.iter().flatten().all(Option::is_none);

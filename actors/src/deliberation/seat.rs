@@ -54,6 +54,11 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// What an agent of others made.
+    pub(super) fn made(wave: Wave, text: &Arc<str>) -> Self {
+        Self { text: text.clone(), words: text.clone(), wave, ask: 1, rejected: None }
+    }
+
     pub(super) fn new(wave: Wave, given: &Given) -> Self {
         let words = given.answer.text.clone();
         let (text, rejected) = match &given.draft {

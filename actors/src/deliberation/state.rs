@@ -112,7 +112,7 @@ impl State {
         }
         match input {
             Input::Begin => self.decide(Event::DeliberationStarted(self.record.plan.clone()), None, effects),
-            Input::Begun => self.begun(effects),
+            Input::Begun => self.begun(now, effects),
             Input::Resume => self.resume(effects),
             Input::Answered { call, answer, draft } => self.answered(call, answer, draft, effects),
             Input::Failed { call, failure } => self.failed(call, failure, effects),
@@ -183,9 +183,12 @@ impl State {
         effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
     }
 
-    fn begun(&mut self, effects: &mut Vec<Effect>) {
+    fn begun(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         effects.push(Effect::Arm { timer: Timer::Whole, after: self.record.plan.deadline });
-        self.enter_wave(effects);
+        match self.record.is_settled() {
+            true => self.advance(now, effects),
+            false => self.enter_wave(effects),
+        }
     }
 
     fn appended(&mut self, now: Timestamp, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
@@ -196,7 +199,7 @@ impl State {
         for new in events {
             if matches!(new.event, Event::DeliberationStarted(_)) {
                 self.record = Record::new(self.record.plan.clone(), new.at);
-                self.begun(effects);
+                self.begun(now, effects);
                 continue;
             }
             self.record.apply(&new.event, new.at);
@@ -352,7 +355,8 @@ fn worst(missing: &[MissingSeat]) -> Class {
 impl Record {
     /// Waves from the current one to the last, itself included.
     fn waves_left(&self) -> u32 {
-        let all = 1 + 2 * u32::from(self.plan.rounds) + u32::from(self.plan.architect.is_some());
+        let of_round = if self.is_made() { 1 } else { 2 };
+        let all = 1 + of_round * u32::from(self.plan.rounds) + u32::from(self.plan.architect.is_some());
         let round = u32::from(self.wave.round);
         let done = match self.wave.stage {
             Stage::Propose => 0,

@@ -46,6 +46,7 @@ pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
         structured: true,
         salt: 7,
         execution_id: "0000000000000007".into(),
+        outputs: Vec::new(),
         deadline: Duration::from_secs(300),
         call_timeout: Duration::from_secs(60),
     }

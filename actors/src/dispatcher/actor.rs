@@ -9,10 +9,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
 use super::begin::{Begun, round};
+use super::execution::Seen;
 use super::keep::{Keeping, beat};
 use super::message::Message;
-use super::state::{Input, Rooms, State};
-use super::{execution, fill, settle};
+use super::state::{Input, Rooms, State, Step};
+use super::{collect, execution, fill, settle};
 use crate::census::Presence;
 use crate::domain::id::{Role, TaskId, Timestamp};
 use crate::domain::queue::Entry;
@@ -39,7 +40,7 @@ pub(crate) struct Live {
     world: Arc<World>,
     heartbeat: Arc<AtomicU64>,
     state: State,
-    /// Winners that others carry out, by when to look at them.
+    /// Tasks that others carry out, by when to look at them.
     executing: BTreeSet<(Timestamp, TaskId)>,
     beats: Beats,
     /// Rounds and watched runs; dropped with the actor, taken up again by the next one.
@@ -96,6 +97,7 @@ impl Actor for Dispatcher {
             Message::Kept(keeping) => live.kept(&myself, keeping),
             Message::Settled { role } => live.apply(&myself, Input::RunSettled { role }),
             Message::Executing { task, due } => live.executing(&myself, task, due),
+            Message::Collected { task, role } => live.apply(&myself, Input::Collected { role, task }),
             Message::Overtaken { entry, running } => live.overtaken(&myself, *entry, running),
             Message::Paused { pauses, version } => live.apply(&myself, Input::Paused { pauses, version }),
             Message::Ping { beat } => live.heartbeat.store(beat, Ordering::Relaxed),
@@ -107,9 +109,27 @@ impl Actor for Dispatcher {
 impl Live {
     fn apply(&mut self, myself: &ActorRef<Message>, input: Input) {
         let ready = self.ready();
-        if let Some(rooms) = self.state.apply(input, &ready, self.world.settings.queue.per_role) {
+        let Step { begin, rooms } = self.state.apply(input, &ready, self.world.settings.queue.per_role);
+        begin.into_iter().for_each(|(role, task)| self.deliberate(myself, role, task));
+        if let Some(rooms) = rooms {
             self.round(myself, rooms);
         }
+    }
+
+    /// On what several have carried out.
+    fn deliberate(&mut self, myself: &ActorRef<Message>, role: Role, task: TaskId) {
+        let (world, myself) = (self.world.clone(), myself.clone());
+        self.tasks.spawn(async move {
+            match collect::deliberate(&world, &task).await {
+                Ok(begun) => drop(settle::watch(&world, begun).await),
+                Err(error) => {
+                    tracing::debug!(%task, %error, "what was made of a task is not deliberated on now");
+                    let due = soonest(&world);
+                    drop(myself.cast(Message::Executing { task, due }));
+                }
+            }
+            drop(myself.cast(Message::Settled { role }));
+        });
     }
 
     /// Roles whose councils take work.
@@ -182,7 +202,7 @@ impl Live {
         });
     }
 
-    /// Winners that are being carried out, and for too long.
+    /// What is being carried out, and for too long.
     fn see_to_executions(&mut self, myself: &ActorRef<Message>) {
         let now = self.world.ports.clock.now();
         while self.executing.first().is_some_and(|(due, _)| *due <= now) {
@@ -234,16 +254,21 @@ impl Live {
 
 /// Asks until it is written: nobody else would.
 async fn see_to_execution(world: &World, myself: &ActorRef<Message>, task: TaskId) {
-    let due = match execution::see_to(world, &task).await {
-        Ok(None) => return,
-        Ok(Some(due)) => due,
+    let message = match execution::see_to(world, &task).await {
+        Ok(Seen::Over) => return,
+        Ok(Seen::LookAt(due)) => Message::Executing { task, due: due.max(soonest(world)) },
+        Ok(Seen::Collected { role }) => Message::Collected { task, role },
         Err(error) => {
-            tracing::warn!(%task, %error, "a winner cannot be seen to now");
-            world.ports.clock.now()
+            tracing::warn!(%task, %error, "what others carry out cannot be seen to now");
+            Message::Executing { task, due: soonest(world) }
         }
     };
-    let soonest = Timestamp(world.ports.clock.now().0.saturating_add(LEAST_LOOK.as_millis() as u64));
-    drop(myself.cast(Message::Executing { task, due: due.max(soonest) }));
+    drop(myself.cast(message));
+}
+
+/// The next time for what cannot be done now.
+fn soonest(world: &World) -> Timestamp {
+    Timestamp(world.ports.clock.now().0.saturating_add(LEAST_LOOK.as_millis() as u64))
 }
 
 async fn over(world: &World, myself: &ActorRef<Message>, begun: Vec<Begun>) {

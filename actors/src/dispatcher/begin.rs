@@ -9,13 +9,15 @@ use tokio::task::JoinHandle;
 use super::state::Rooms;
 use super::stream::{Told, told};
 use super::takeover::{self, Found};
-use super::{enqueue, execution, settle, stream};
+use super::{collect, enqueue, execution, settle, stream};
 use crate::context::Background;
-use crate::council;
+use crate::council::{self, Made};
+use crate::domain::council::Council;
 use crate::domain::event::Event;
 use crate::domain::id::{Role, RunId, TaskId};
 use crate::domain::queue::{Entry, QueueState};
 use crate::error::SystemError;
+use crate::gate::Permit;
 use crate::ports::queue::{Claim, Claimed, Lease, QueueError, Report, Request};
 use crate::ports::{TaskRow, TaskStatus};
 use crate::running::Running;
@@ -93,7 +95,7 @@ fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Begun>
         let _presence = presence;
         let lease = claimed.lease.clone();
         match begin(&world, &claimed).await {
-            Ok(running) => Some(Begun { running, lease }),
+            Ok(running) => running.map(|running| Begun { running, lease }),
             Err(error) => {
                 tracing::debug!(task = %lease.task, %error, "a claimed task does not begin");
                 if let SystemError::UnknownTask { task } = error {
@@ -180,9 +182,8 @@ async fn give_back(world: &World, lease: &Lease) {
     }
 }
 
-/// The claim and the beginning of the deliberation are one batch at the version that the task has: of two that claimed it
-/// only one begins.
-async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, SystemError> {
+/// `None` = its agents were asked to carry it out first.
+async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Option<Arc<Running>>, SystemError> {
     let lease = &claimed.lease;
     let council = world.open_council(&claimed.entry.role)?;
     world.check_tokens()?;
@@ -190,9 +191,28 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
         Some(shared) => takeover::shared(world, shared, claimed).await,
         None => takeover::own(world, claimed).await,
     };
-    let Found { row, mut events, spec, resumes } = found?;
+    let found = found?;
+    let made = match found.spec.collective && found.resumes.is_none() {
+        false => Made::default(),
+        true => match collect::claimed(world, &council, lease, &found).await? {
+            Some(made) => made,
+            None => return Ok(None),
+        },
+    };
     let permit = world.gate.try_admit()?;
-    let run = RunId { task: lease.task.clone(), run: lease.run };
+    start(world, &council, (found, permit), made).await.map(Some)
+}
+
+/// The claim and the beginning of the deliberation are one batch at the version that the task has: of two that claimed it
+/// only one begins.
+pub(super) async fn start(
+    world: &Arc<World>,
+    council: &Council,
+    (found, permit): (Found, Permit),
+    made: Made,
+) -> Result<Arc<Running>, SystemError> {
+    let Found { row, mut events, spec, resumes } = found;
+    let run = RunId { task: row.task.clone(), run: row.run };
     events.push(Event::TaskClaimed { run: run.run });
     let version = row.version + events.len() as u64;
     if let Some(plan) = resumes {
@@ -202,9 +222,9 @@ async fn begin(world: &Arc<World>, claimed: &Claimed) -> Result<Arc<Running>, Sy
         world.launch(&running, plan, None).await;
         return Ok(running);
     }
-    let background = Background::of(world, &spec).await;
+    let background = (Background::of(world, &spec).await, made);
     let plan =
-        council::plan(world, &council, (run.clone(), spec.clone()), background).map_err(SystemError::Unavailable)?;
+        council::plan(world, council, (run.clone(), spec.clone()), background).map_err(SystemError::Unavailable)?;
     let (plan, now) = (Arc::new(plan), world.ports.clock.now());
     let begun = world.write(&run, row.version, events, plan.clone(), now).await?;
     let running = Running::new(TaskRow { version, ..row }, spec);

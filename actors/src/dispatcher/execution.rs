@@ -1,4 +1,5 @@
-//! After the verdict: an agent of others carries the winner out, and its answer ends the task.
+//! After the verdict: an agent of others carries the winner out, and its answer ends the task. Before it, where several carry
+//! the task itself out: that is the matter of `collect.rs`.
 //!
 //! ```text
 //!  verdict ─▶ TaskDispatched ─▶ ExecutionRequested 1 ─▶ answered ─▶ TaskCompleted
@@ -9,14 +10,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settle::record;
-use super::stream::{MOST_TRIES, append};
+use super::collect::{self, Collection};
+use super::settle::{self, record};
+use super::stream::{MOST_TRIES, append, last_spec};
 use super::underway::{self, Underway};
 use super::{Message, ending};
 use crate::System;
 use crate::domain::answer::Class;
 use crate::domain::event::{Event, Executed, Execution, Recorded, TaskFailure};
-use crate::domain::id::{AgentId, StreamId, TaskId, Timestamp};
+use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::queue::QueueState;
 use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::error::SystemError;
@@ -43,6 +45,25 @@ impl System {
         let world = self.world.clone();
         self.apart("an execution", async move { executed(&world, answer, receipt).await }).await
     }
+}
+
+/// A task that others carry out.
+enum Found {
+    /// Its winner.
+    Winner(Dispatched),
+    /// The task itself, each by itself.
+    Several(Collection),
+}
+
+/// What whoever looks after it is to do.
+pub(super) enum Seen {
+    /// Nothing: it is over, or not carried out any more.
+    Over,
+    LookAt(Timestamp),
+    /// All that several have made is there, and is to be deliberated on.
+    Collected {
+        role: Role,
+    },
 }
 
 /// A task whose winner is being carried out, as its stream tells.
@@ -88,7 +109,8 @@ impl Dispatched {
     /// As it is watched from now on.
     fn underway(&self, since: Timestamp) -> Underway {
         let (run, attempt, agent) = (self.row.run, self.attempt, self.winner.clone());
-        Underway { run, attempt, agent, asked_at: self.asked_at, heard: None, since, stalled: false }
+        let (asked_at, answered) = (self.asked_at, None);
+        Underway { run, attempt, agent, asked_at, heard: None, since, stalled: false, answered }
     }
 
     fn request(&self) -> Event {
@@ -127,10 +149,13 @@ pub(super) fn is_dispatched(row: &TaskRow) -> bool {
     row.status == TaskStatus::Open && row.queue == Some(QueueState::Dispatched)
 }
 
-async fn find(world: &World, task: &TaskId) -> Result<Option<Dispatched>, JournalError> {
+async fn find(world: &World, task: &TaskId) -> Result<Option<Found>, JournalError> {
     let Some(row) = world.ports.journal.task(task).await?.filter(is_dispatched) else { return Ok(None) };
     let events = whole_stream(&*world.ports.journal, &StreamId::task(task)).await?;
-    Ok(Dispatched::fold(row, events))
+    Ok(match last_spec(&events) {
+        Some(spec) if spec.collective => Some(Found::Several(Collection::fold(row, &spec, events))),
+        _ => Dispatched::fold(row, events).map(Found::Winner),
+    })
 }
 
 async fn executed(world: &World, answer: Answer, receipt: Receipt) -> Result<bool, SystemError> {
@@ -138,25 +163,33 @@ async fn executed(world: &World, answer: Answer, receipt: Receipt) -> Result<boo
     // What is written first is told first.
     let _claim = world.registry.claimed(&answer.task).await;
     for _ in 0..MOST_TRIES {
-        let Some(found) = find(world, &answer.task).await? else { return Ok(false) };
-        if answer.attempt.is_some_and(|attempt| attempt != found.attempt) || found.attempt == 0 {
-            return Ok(false);
-        }
-        let mut receipt = receipt.clone();
-        receipt.keys.push(own_name(&answer, &found));
-        match end_attempt(world, &found, &answer.agent, &answer.outcome, Some(receipt)).await {
-            Ok(()) => return Ok(true),
+        let receipt = receipt.clone();
+        let taken = match find(world, &answer.task).await? {
+            None => return Ok(false),
+            Some(Found::Winner(found)) => take(world, &found, &answer, receipt).await,
+            Some(Found::Several(collection)) => collect::take(world, collection, &answer, receipt).await,
+        };
+        match taken {
             Err(JournalError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
+            taken => return Ok(taken?),
         }
     }
     Err(SystemError::Unavailable(format!("task {} is just changed elsewhere; try again", answer.task).into()))
 }
 
+/// `false` = nobody waits for it.
+async fn take(world: &World, found: &Dispatched, answer: &Answer, mut receipt: Receipt) -> Result<bool, JournalError> {
+    if answer.attempt.is_some_and(|attempt| attempt != found.attempt) || found.attempt == 0 {
+        return Ok(false);
+    }
+    receipt.keys.push(own_name(answer, found.row.run, found.attempt));
+    end_attempt(world, found, &answer.agent, &answer.outcome, Some(receipt)).await.map(|()| true)
+}
+
 /// An answer that lies at two places is one answer, also when it does not say which attempt it is of.
-fn own_name(answer: &Answer, found: &Dispatched) -> ReceiptKey {
+pub(super) fn own_name(answer: &Answer, run: u32, attempt: u32) -> ReceiptKey {
     let kind = if matches!(answer.outcome, Executed::Completed { .. }) { "completed" } else { "failed" };
-    let (run, attempt) = (found.row.run.to_string(), found.attempt.to_string());
+    let (run, attempt) = (run.to_string(), attempt.to_string());
     ReceiptKey::of(&["agent", answer.task.as_str(), &answer.agent, &run, &attempt, kind])
 }
 
@@ -175,14 +208,14 @@ async fn end_attempt(
     commit_patiently(&*world.ports.journal, batch).await?;
     world.registry.underway.remove(&row.task);
     if let Some(report) = report {
-        tell_queue(world, found, outcome, report).await;
+        tell_queue(world, row, outcome, report).await;
     }
     world.registry.wake_dispatcher();
     Ok(())
 }
 
-async fn tell_queue(world: &World, found: &Dispatched, outcome: &Executed, report: Report) {
-    let (queue, row) = (&world.ports.queue, &found.row);
+pub(super) async fn tell_queue(world: &World, row: &TaskRow, outcome: &Executed, report: Report) {
+    let queue = &world.ports.queue;
     let told = match queue.adopt(&row.task, row.run, &world.settings.queue.holder).await {
         Ok(lease) => finish(world, &lease, (outcome, report)).await,
         Err(error) => Err(error),
@@ -219,33 +252,42 @@ async fn finish(
     shared.finish(lease, report, &ended).await
 }
 
-/// Sees to it that somebody carries a winner out: asks for the first time, or again when it took too long. When to look
-/// again; `None` = nobody has to.
-pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Option<Timestamp>, JournalError> {
+/// Sees to it that a task is carried out: asks for the first time, or again when it took too long.
+pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Seen, JournalError> {
     let _claim = world.registry.claimed(task).await;
     for _ in 0..MOST_TRIES {
-        let Some(found) = find(world, task).await? else { return Ok(None) };
-        let (now, row) = (world.ports.clock.now(), &found.row);
-        let done = match (found.attempt, found.due() <= now) {
-            (0, _) => {
-                let asking = Batch::of(vec![append(world, &row.task, row.version, vec![found.request()])]);
-                commit_patiently(&*world.ports.journal, asking).await.map(drop)
-            }
-            (_, false) => {
-                underway::begin(world, task, found.underway(now));
-                return Ok(Some(found.due()));
-            }
-            (_, true) => {
-                let agent = Arc::from(found.winner.as_str());
-                end_attempt(world, &found, &agent, &Executed::Silent, None).await
-            }
+        let seen = match find(world, task).await? {
+            None => return Ok(Seen::Over),
+            Some(Found::Winner(found)) => see_to_winner(world, &found).await,
+            Some(Found::Several(collection)) => collect::see_to(world, collection).await,
         };
-        match done {
-            Ok(()) | Err(JournalError::Conflict { .. }) => {}
+        match seen {
+            Ok(None) | Err(JournalError::Conflict { .. }) => {}
+            Ok(Some(seen)) => return Ok(seen),
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(world.ports.clock.now()))
+    Ok(Seen::LookAt(world.ports.clock.now()))
+}
+
+/// `None` = something was written, and it wants another look.
+async fn see_to_winner(world: &World, found: &Dispatched) -> Result<Option<Seen>, JournalError> {
+    let (now, row) = (world.ports.clock.now(), &found.row);
+    match (found.attempt, found.due() <= now) {
+        (0, _) => {
+            let asking = Batch::of(vec![append(world, &row.task, row.version, vec![found.request()])]);
+            commit_patiently(&*world.ports.journal, asking).await?;
+            Ok(None)
+        }
+        (_, false) => {
+            underway::begin(world, &row.task, found.underway(now));
+            Ok(Some(Seen::LookAt(found.due())))
+        }
+        (_, true) => {
+            let agent = Arc::from(found.winner.as_str());
+            end_attempt(world, found, &agent, &Executed::Silent, None).await.map(|()| None)
+        }
+    }
 }
 
 /// The queue took a task for one that waits: its run has ended while nobody watched it.
@@ -258,10 +300,15 @@ pub(super) async fn hand_over(world: &World, lease: &Lease) {
     world.registry.tell_dispatcher(looking);
 }
 
-/// A start: the queue hears that the task is in the hands of others.
-pub(super) async fn take_up(world: &World, task: &TaskId, run: u32) -> Result<(), SystemError> {
+/// A start: the queue hears that the task is in the hands of others; `false` = it has ended meanwhile.
+pub(super) async fn take_up(world: &Arc<World>, task: &TaskId, run: u32) -> Result<bool, SystemError> {
     let queue = &world.ports.queue;
     let lease = queue.adopt(task, run, &world.settings.queue.holder).await?;
+    let row = world.ports.journal.task(task).await?;
+    if let Some(row) = row.filter(|row| row.run == run && row.status != TaskStatus::Open) {
+        settle::see_to(world, &lease, &row).await;
+        return Ok(false);
+    }
     queue.report(&lease, Report::Dispatched).await?;
-    Ok(())
+    Ok(true)
 }

@@ -37,11 +37,16 @@ pub(super) async fn fill(world: &Arc<World>) -> Result<Filled, SystemError> {
         return fill_shared(world, &shared, (pauses, version)).await;
     }
     let standings = world.ports.journal.recovery().await?.queued;
-    let (changed, begun, keeping) = fill_own(world, &standings).await?;
+    let (changed, mut begun, keeping) = fill_own(world, &standings).await?;
     let mut executing = Vec::new();
     for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {
-        execution::take_up(world, &entry.task, entry.run).await?;
-        executing.push(entry.task.clone());
+        let _claim = world.registry.claimed(&entry.task).await;
+        match take_up(world, entry).await? {
+            // It was just to be deliberated on.
+            Some(running) => begun.push(running),
+            None if execution::take_up(world, &entry.task, entry.run).await? => executing.push(entry.task.clone()),
+            None => {}
+        }
     }
     settle::record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
     settle::record(world, differences(world, &standings).await?).await;
@@ -77,10 +82,14 @@ async fn fill_shared(
     let standings = world.ports.journal.recovery().await?.queued;
     let changed = refill::say(world, shared, &standings).await?;
     keeping.said = shared.epoch();
-    let begun = refill::begin_again(world, shared, &standings).await?;
+    let mut begun = refill::begin_again(world, shared, &standings).await?;
     let mut executing = Vec::new();
     for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {
-        if refill::hand_over(world, shared, entry).await? {
+        let _claim = world.registry.claimed(&entry.task).await;
+        if let Some(running) = take_up(world, entry).await? {
+            world.leases.take(running.lease.clone());
+            begun.push(running);
+        } else if refill::hand_over(world, shared, entry).await? {
             executing.push(entry.task.clone());
         }
     }

@@ -20,8 +20,10 @@ pub(crate) enum Message {
     Kept(Keeping),
     /// From the task that watched a run: the queue and the journal know how it ended.
     Settled { role: Role },
-    /// From that task, and from whoever looked at it since: a winner is carried out; when to look at it again.
+    /// From that task, and from whoever looked at it since: it is carried out by others; when to look at it again.
     Executing { task: TaskId, due: Timestamp },
+    /// From whoever looked at it: several have carried it out, and it is to be deliberated on.
+    Collected { task: TaskId, role: Role },
     /// From the system: a client who came back for a failed task began its next run itself.
     Overtaken { entry: Box<Entry>, running: Arc<Running> },
     /// From the system, once it is durable: all that is paused since, as of this version of the stream.

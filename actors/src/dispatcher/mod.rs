@@ -19,6 +19,7 @@
 mod actor;
 mod approve;
 mod begin;
+mod collect;
 mod ending;
 mod enqueue;
 mod execution;

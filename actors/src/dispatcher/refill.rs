@@ -117,7 +117,7 @@ pub(super) async fn hold(
 }
 
 /// A run whose lease is not there any more: nobody has it, the queue has forgotten it, or somebody else works on it.
-async fn regain(
+pub(super) async fn regain(
     world: &Arc<World>,
     shared: &Arc<dyn SharedQueue>,
     lease: &Lease,
@@ -186,4 +186,4 @@ pub(super) async fn hand_over(
 }
 
 /// Of no lease at all: the one from before the start is not known any more.
-const NO_FENCE: crate::domain::queue::Fence = crate::domain::queue::Fence { epoch: 0, number: 0 };
+pub(super) const NO_FENCE: crate::domain::queue::Fence = crate::domain::queue::Fence { epoch: 0, number: 0 };

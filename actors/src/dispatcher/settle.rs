@@ -24,7 +24,7 @@ const MOST_DOUBLINGS: u32 = 16;
 /// Waits for the end of a run, and sees to what follows. The run's own last event is in the journal by then. Whether its
 /// winner is still to be carried out.
 pub(super) async fn watch(world: &Arc<World>, Begun { running, lease }: Begun) -> bool {
-    let (mut dispatched, to_be_executed) = (false, running.spec.execution.is_some());
+    let (mut dispatched, to_be_executed) = (false, running.spec.awaits_execution());
     let ended = running.ended().await;
     let last = ending::of_running(world, &running, &ended);
     let follow = match ended {

@@ -1,14 +1,16 @@
 //! Decides when to look at the queue, and how many of each role may begin. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::pause::Pauses;
-use crate::domain::id::Role;
+use crate::domain::id::{Role, TaskId};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     /// Runs from the queue that are at work.
     at_work: BTreeMap<Role, usize>,
+    /// Tasks that several have carried out, and that are still to be deliberated on.
+    collected: BTreeSet<(Role, TaskId)>,
     pauses: Pauses,
     /// Of their stream: what comes late says nothing new.
     pauses_version: u64,
@@ -35,6 +37,10 @@ pub(crate) enum Input {
     RunSettled {
         role: Role,
     },
+    Collected {
+        role: Role,
+        task: TaskId,
+    },
     Paused {
         pauses: Pauses,
         version: u64,
@@ -44,14 +50,23 @@ pub(crate) enum Input {
 /// How many of each role may be claimed.
 pub(crate) type Rooms = Vec<(Role, usize)>;
 
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// These have room; they count as at work already.
+    pub(crate) begin: Vec<(Role, TaskId)>,
+    /// A round to begin, if any.
+    pub(crate) rooms: Option<Rooms>,
+}
+
 impl State {
     /// While the queue is filled: that counts as a round, in which the runs begin that are at work already.
     pub(crate) fn filling() -> Self {
         Self { round: Round::RunningAndWoken, ..Self::default() }
     }
 
-    /// `ready`: roles whose councils take work, `per_role`: most runs at once of each. A round to begin, if any.
-    pub(crate) fn apply(&mut self, input: Input, ready: &[Role], per_role: usize) -> Option<Rooms> {
+    /// `ready`: roles whose councils take work, `per_role`: most runs at once of each.
+    pub(crate) fn apply(&mut self, input: Input, ready: &[Role], per_role: usize) -> Step {
         match input {
             Input::Woken => {}
             Input::RoundOver { begun } => {
@@ -59,32 +74,52 @@ impl State {
                 self.round = Round::Idle;
                 begun.into_iter().for_each(|role| self.add(role));
                 if !woken {
-                    return None;
+                    return Step::default();
                 }
             }
             Input::RunSettled { role } => self.remove(&role),
-            Input::Paused { version, .. } if version < self.pauses_version => return None,
+            Input::Collected { role, task } => drop(self.collected.insert((role, task))),
+            Input::Paused { version, .. } if version < self.pauses_version => return Step::default(),
             Input::Paused { pauses, version } => (self.pauses, self.pauses_version) = (pauses, version),
         }
         self.begin_round(ready, per_role)
     }
 
-    fn begin_round(&mut self, ready: &[Role], per_role: usize) -> Option<Rooms> {
+    fn begin_round(&mut self, ready: &[Role], per_role: usize) -> Step {
         if self.round != Round::Idle {
             self.round = Round::RunningAndWoken;
-            return None;
+            return Step::default();
         }
+        let begin = self.begin_collected(ready, per_role);
         let rooms: Rooms = ready
             .iter()
             .filter(|role| !self.pauses.has(role))
-            .map(|role| (role.clone(), per_role.saturating_sub(self.at_work.get(role).copied().unwrap_or(0))))
+            .map(|role| (role.clone(), self.room(role, per_role)))
             .filter(|(_, room)| *room > 0)
             .collect();
         if rooms.is_empty() {
-            return None;
+            return Step { begin, rooms: None };
         }
         self.round = Round::Running;
-        Some(rooms)
+        Step { begin, rooms: Some(rooms) }
+    }
+
+    fn room(&self, role: &Role, per_role: usize) -> usize {
+        per_role.saturating_sub(self.at_work.get(role).copied().unwrap_or(0))
+    }
+
+    /// They come before what nobody has worked on yet.
+    fn begin_collected(&mut self, ready: &[Role], per_role: usize) -> Vec<(Role, TaskId)> {
+        let mut begin = Vec::new();
+        for (role, task) in std::mem::take(&mut self.collected) {
+            if ready.contains(&role) && !self.pauses.has(&role) && self.room(&role, per_role) > 0 {
+                self.add(role.clone());
+                begin.push((role, task));
+            } else {
+                self.collected.insert((role, task));
+            }
+        }
+        begin
     }
 
     fn add(&mut self, role: Role) {
@@ -117,37 +152,62 @@ mod tests {
         Some(rooms.iter().map(|(name, room)| (role(name), *room)).collect())
     }
 
+    /// The rooms of a step that begins nothing else.
+    fn apply(state: &mut State, input: Input, ready: &[Role], per_role: usize) -> Option<Rooms> {
+        let Step { begin, rooms } = state.apply(input, ready, per_role);
+        assert_eq!(begin, []);
+        rooms
+    }
+
     #[test]
     fn a_round_is_for_what_is_not_at_work_and_not_paused() {
         let ready = [role("DEV"), role("QA")];
         let mut state = State::filling();
-        assert_eq!(state.apply(paused(false, &["QA"], 1), &ready, 3), None);
+        assert_eq!(apply(&mut state, paused(false, &["QA"], 1), &ready, 3), None);
         let filled = Input::RoundOver { begun: vec![role("DEV"), role("DEV")] };
-        assert_eq!(state.apply(filled, &ready, 3), rooms(&[("DEV", 1)]));
-        assert_eq!(state.apply(Input::RoundOver { begun: vec![role("DEV")] }, &ready, 3), None);
-        assert_eq!(state.apply(Input::Woken, &ready, 3), None, "DEV is full, QA is paused");
-        assert_eq!(state.apply(paused(false, &[], 2), &ready, 3), rooms(&[("QA", 3)]));
+        assert_eq!(apply(&mut state, filled, &ready, 3), rooms(&[("DEV", 1)]));
+        assert_eq!(apply(&mut state, Input::RoundOver { begun: vec![role("DEV")] }, &ready, 3), None);
+        assert_eq!(apply(&mut state, Input::Woken, &ready, 3), None, "DEV is full, QA is paused");
+        assert_eq!(apply(&mut state, paused(false, &[], 2), &ready, 3), rooms(&[("QA", 3)]));
     }
 
     #[test]
     fn what_comes_during_a_round_makes_another_one() {
         let ready = [role("DEV")];
         let mut state = State::default();
-        assert_eq!(state.apply(Input::Woken, &ready, 2), rooms(&[("DEV", 2)]));
-        assert_eq!(state.apply(Input::Woken, &ready, 2), None);
-        assert_eq!(state.apply(Input::RunSettled { role: role("DEV") }, &ready, 2), None);
+        assert_eq!(apply(&mut state, Input::Woken, &ready, 2), rooms(&[("DEV", 2)]));
+        assert_eq!(apply(&mut state, Input::Woken, &ready, 2), None);
+        assert_eq!(apply(&mut state, Input::RunSettled { role: role("DEV") }, &ready, 2), None);
         let over = Input::RoundOver { begun: vec![role("DEV")] };
-        assert_eq!(state.apply(over.clone(), &ready, 2), rooms(&[("DEV", 1)]));
-        assert_eq!(state.apply(over, &ready, 2), None);
+        assert_eq!(apply(&mut state, over.clone(), &ready, 2), rooms(&[("DEV", 1)]));
+        assert_eq!(apply(&mut state, over, &ready, 2), None);
     }
 
     #[test]
     fn while_all_is_paused_nothing_begins() {
         let ready = [role("DEV")];
         let mut state = State::default();
+        apply(&mut state, paused(true, &[], 1), &ready, 2);
+        assert_eq!(apply(&mut state, Input::Woken, &ready, 2), None);
+        assert_eq!(apply(&mut state, paused(false, &[], 0), &ready, 2), None, "that was before");
+        assert_eq!(apply(&mut state, paused(false, &[], 2), &ready, 2), rooms(&[("DEV", 2)]));
+    }
+
+    #[test]
+    fn what_was_carried_out_begins_before_what_was_not_and_within_the_same_room() {
+        let (ready, task) = ([role("DEV")], |name: &str| TaskId::parse("task", name).unwrap());
+        let collected = |name: &str| Input::Collected { role: role("DEV"), task: task(name) };
+        let begun = |names: &[&str]| names.iter().map(|name| (role("DEV"), task(name))).collect::<Vec<_>>();
+        let mut state = State::default();
+        let first = state.apply(collected("a"), &ready, 2);
+        assert_eq!(first, Step { begin: begun(&["a"]), rooms: rooms(&[("DEV", 1)]) });
+        assert_eq!(state.apply(collected("b"), &ready, 2), Step::default(), "the round may claim that much");
+        let over = Input::RoundOver { begun: vec![role("DEV")] };
+        assert_eq!(state.apply(over, &ready, 2), Step::default(), "there is no room");
+        let settled = || Input::RunSettled { role: role("DEV") };
         state.apply(paused(true, &[], 1), &ready, 2);
-        assert_eq!(state.apply(Input::Woken, &ready, 2), None);
-        assert_eq!(state.apply(paused(false, &[], 0), &ready, 2), None, "that was before");
-        assert_eq!(state.apply(paused(false, &[], 2), &ready, 2), rooms(&[("DEV", 2)]));
+        assert_eq!(state.apply(settled(), &ready, 2), Step::default(), "all is paused");
+        let resumed = state.apply(paused(false, &[], 2), &ready, 2);
+        assert_eq!(resumed, Step { begin: begun(&["b"]), rooms: None });
     }
 }

@@ -66,6 +66,14 @@ pub(crate) async fn told(journal: &dyn Journal, task: &TaskId) -> Result<Told, J
     whole_stream(journal, &StreamId::task(task)).await.map(Told::fold)
 }
 
+/// What it asks for by now.
+pub(super) fn last_spec(events: &[Recorded]) -> Option<Arc<TaskSpec>> {
+    events.iter().rev().find_map(|recorded| match &recorded.event.event {
+        Event::TaskAccepted { spec, .. } | Event::TaskAmended { spec, .. } => Some(spec.clone()),
+        _ => None,
+    })
+}
+
 /// Events for one task, behind what stands there.
 pub(super) fn append(world: &World, task: &TaskId, version: u64, events: Vec<Event>) -> Append {
     let at = world.ports.clock.now();

@@ -1,4 +1,4 @@
-//! How far the winners are that others carry out: what their agents said last.
+//! How far the tasks are that others carry out: what their agents said last.
 //!
 //! None of it stands in the journal. Nothing follows from it, an agent says it again, and after a start the clock of what
 //! was not heard begins anew.
@@ -27,6 +27,9 @@ pub struct Underway {
     pub since: Timestamp,
     /// Nothing was heard for as long as [`crate::QueueSettings::stall`].
     pub stalled: bool,
+    /// Of a task that several carry out: how many have answered or are given up, of how many. `agent` is the first of the
+    /// others then.
+    pub answered: Option<(usize, usize)>,
 }
 
 /// What an agent says while it works.
@@ -42,7 +45,8 @@ pub struct Heard {
 /// An attempt that is asked for; one that is known already stays as it is.
 pub(super) fn begin(world: &World, task: &TaskId, begun: Underway) {
     let mut known = world.registry.underway.entry(task.clone()).or_insert_with(|| begun.clone());
-    if (known.run, known.attempt) != (begun.run, begun.attempt) {
+    let which = |underway: &Underway| (underway.run, underway.attempt, underway.answered);
+    if which(&known) != which(&begun) {
         *known = begun;
     }
 }

@@ -57,6 +57,9 @@ pub struct Plan {
     pub salt: u64,
     /// 16 hex digits.
     pub execution_id: Arc<str>,
+    /// What the agents of others made of the task, by seat; then nobody is asked for a proposal, and nobody revises.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
     /// Running time for the whole deliberation, and for one call.
     #[serde(rename = "deadline_ms", with = "millis")]
     pub deadline: Duration,
@@ -69,6 +72,23 @@ impl Plan {
     pub(crate) fn budget(&self) -> Option<u64> {
         self.budget_tokens.or(self.spec.budget_tokens)
     }
+}
+
+/// What came of a seat's agent carrying the whole task out by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    Made {
+        text: Arc<str>,
+        at: Timestamp,
+        /// Of the agent's own checks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checks_passed: Option<bool>,
+    },
+    Missing {
+        class: Class,
+        reason: Arc<str>,
+    },
 }
 
 /// How a task's run ended, as its final event says.
@@ -185,7 +205,9 @@ events! {
         #[serde(rename = "duration_ms", with = "millis")]
         duration: Duration,
     }
-    /// `task/<id>`: the winner's agent is told to carry it out, for the first time or again.
+    /// `task/<id>`: the agent of this seat is one of several that carry the task out, each by itself.
+    TaskAssigned { run: u32, seat: Box<Seat> }
+    /// `task/<id>`: an agent is told to carry the winner or, where each has its own, the task out, for the first time or again.
     ExecutionRequested { run: u32, attempt: u32, agent: AgentId }
     /// `task/<id>`: what came of that.
     ExecutionEnded(Arc<Execution>)
@@ -300,7 +322,9 @@ impl Event {
             Self::MessageRejected(rejected) => rejected.raw.len(),
             Self::PlanApproved(approval) => approval.source.len() + approval.tasks.len() * 64,
             Self::DeliberationStarted(plan) => {
-                plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>()
+                let made = |output: &Output| if let Output::Made { text, .. } = output { text.len() } else { 0 };
+                let outputs: usize = plan.outputs.iter().map(made).sum();
+                plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>() + outputs
             }
             Self::VerdictReached(verdict) => verdict.ranking.len() * 512,
             Self::ProposalsScored(scored) => scored.ranking.len() * 512,

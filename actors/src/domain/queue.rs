@@ -81,7 +81,7 @@ pub enum QueueState {
     Blocked,
     /// Somebody holds a lease on it and works.
     InProgress,
-    /// It has a winner, which is being carried out elsewhere.
+    /// It is being carried out elsewhere: its winner, or the task itself by several agents.
     Dispatched,
     Completed,
     Failed,
@@ -129,7 +129,7 @@ impl QueueState {
             Event::TaskClaimed { .. } => Some(Self::InProgress),
             Event::TaskReleased { .. } => Some(Self::Queued),
             Event::TaskParked { .. } => Some(Self::Parked),
-            Event::TaskDispatched { .. } => Some(Self::Dispatched),
+            Event::TaskDispatched { .. } | Event::TaskAssigned { .. } => Some(Self::Dispatched),
             _ => None,
         }
     }

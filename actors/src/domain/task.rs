@@ -76,6 +76,10 @@ pub struct TaskSpec {
     /// An agent of others carries the winner out, and may take so long for one attempt; `None` = the winner is the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution: Option<Duration>,
+    /// Each agent of the council carries the task out by itself, which may take `execution`; what they made is deliberated
+    /// on in the place of proposals, and nobody carries the winner out again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub collective: bool,
 }
 
 /// `constraints.metadata` keys that say where a task comes from, not what is to be done.
@@ -108,7 +112,16 @@ impl TaskSpec {
         if let Some(limit) = self.execution {
             part(format!("execution {}", limit.as_millis()).as_bytes());
         }
+        if self.collective {
+            part(b"collective");
+        }
         hex(&hasher.finalize())
+    }
+
+    /// Whether somebody carries its winner out before it is over.
+    #[must_use]
+    pub fn awaits_execution(&self) -> bool {
+        self.execution.is_some() && !self.collective
     }
 
     /// The plan that it is a part of, when its client said so.
@@ -187,6 +200,7 @@ impl TaskDraft {
             budget_tokens,
             architect: self.orchestrate && self.options.is_none_or(|options| options.enable_architect_selection),
             execution: None,
+            collective: false,
         })
     }
 }

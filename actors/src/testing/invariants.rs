@@ -8,8 +8,9 @@
 //! - what failed a check never outranks what did not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::domain::event::{Event, Recorded};
+use crate::domain::event::{Event, Executed, Output, Recorded};
 use crate::domain::id::{AgentId, CallId, RunId, Stage, StreamId, TaskId};
 use crate::domain::queue::{OnDependencyFailure, QueueState, Standing};
 
@@ -43,6 +44,8 @@ pub struct Ledger {
     queued: BTreeMap<TaskId, Standing>,
     completed: BTreeSet<TaskId>,
     runs: BTreeMap<StreamId, Run>,
+    /// Which agents have made something of a task, until it is amended.
+    made: BTreeMap<TaskId, BTreeSet<Arc<str>>>,
 }
 
 /// Checks a whole journal in which nothing is open any more.
@@ -108,16 +111,33 @@ impl Ledger {
                 }
                 (last, true)
             }
-            (Event::ExecutionRequested { run, .. }, Some((last, true))) if *run == last => (last, true),
-            (Event::ExecutionEnded(execution), Some((last, true))) if execution.run == last => (last, true),
+            (Event::TaskAssigned { run, .. }, Some((last, true))) if *run == last && self.is_held(&task) => {
+                (last, true)
+            }
+            (Event::ExecutionRequested { run, .. }, Some((last, true))) if *run == last => {
+                self.of_execution(&task, event)?;
+                (last, true)
+            }
+            (Event::ExecutionEnded(execution), Some((last, true))) if execution.run == last => {
+                self.of_execution(&task, event)?;
+                (last, true)
+            }
             (Event::TaskQueued(entry), Some((run, true))) if entry.run == run => (run, true),
-            (Event::TaskAmended { .. }, Some((run, true))) if self.waits(&task) => (run, true),
+            (Event::TaskAmended { .. }, Some((run, true))) if self.waits(&task) => {
+                self.made.remove(&task);
+                (run, true)
+            }
             (
                 Event::TaskReleased { run, .. } | Event::TaskBlocked { run, .. } | Event::TaskParked { run, .. },
                 Some((last, true)),
             ) if *run == last && self.waits(&task) => (last, true),
             (Event::TaskClaimed { run }, Some((last, true))) if *run == last => {
-                self.may_be_claimed(&task)?;
+                let stream = StreamId::deliberation(&RunId { task: task.clone(), run: *run });
+                // What several have carried out is deliberated on afterwards.
+                let is_made = self.is_held(&task) && !self.runs.contains_key(&stream);
+                if !is_made {
+                    self.may_be_claimed(&task)?;
+                }
                 (last, true)
             }
             _ => return Err(format!("does not follow {known:?} (last run, whether it is open)")),
@@ -128,10 +148,30 @@ impl Ledger {
         Ok(())
     }
 
+    /// Nobody is asked again for what they have made.
+    fn of_execution(&mut self, task: &TaskId, event: &Event) -> Result<(), String> {
+        let made = self.made.entry(task.clone()).or_default();
+        match event {
+            Event::ExecutionRequested { agent, .. } if made.contains(agent.as_str()) => {
+                return Err(format!("{agent} is asked again for what it has made"));
+            }
+            Event::ExecutionEnded(execution) => {
+                let is_made = matches!(execution.outcome, Executed::Completed { output: Some(_), .. });
+                made.extend(is_made.then(|| execution.agent.clone()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Nobody works on it, and it is not over.
     fn waits(&self, task: &TaskId) -> bool {
         let state = self.queued.get(task).map(|standing| standing.state);
         state.is_some_and(|state| state.waits() || state == QueueState::Parked)
+    }
+
+    fn is_held(&self, task: &TaskId) -> bool {
+        self.queued.get(task).is_some_and(|standing| standing.state.is_held())
     }
 
     fn may_be_claimed(&self, task: &TaskId) -> Result<(), String> {
@@ -156,7 +196,12 @@ impl Ledger {
             return Err("the run had ended".to_owned());
         }
         match event {
-            Event::DeliberationStarted(plan) => run.translates = plan.wanted.needs_changes(),
+            Event::DeliberationStarted(plan) => {
+                run.translates = plan.wanted.needs_changes();
+                let made = plan.seats.iter().zip(&plan.outputs);
+                let made = made.filter(|(_, output)| matches!(output, Output::Made { .. }));
+                run.proposed.extend(made.map(|(seat, _)| seat.agent.clone()));
+            }
             Event::CallAnswered { call, .. } | Event::CallFailed { call, .. } => {
                 if let Event::CallAnswered { draft, .. } = event {
                     let authored = matches!(call.wave.stage, Stage::Propose | Stage::Revise);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use moothall_actors::domain::event::{Event, Executed, Recorded};
-use moothall_actors::domain::id::Timestamp;
+use moothall_actors::domain::id::{AgentId, Timestamp};
 use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::queue::QueueState;
 use moothall_actors::domain::receipt::{Receipt, ReceiptKey};
@@ -67,7 +67,8 @@ pub(crate) async fn somebody_executes(system: &System, random: &Random) {
     let attempt = random.chance(50).then(|| 1 + random.below(3) as u32);
     let place = ReceiptKey::of(&["answer", &random.below(u64::MAX).to_string()]);
     let receipt = Receipt { keys: vec![place], until: Timestamp(u64::MAX) };
-    let answer = ExecutionAnswer { task: row.entry.task.clone(), agent: "simulated".into(), attempt, outcome };
+    let agent = AgentId::of_council(&row.entry.role, 1 + random.below(3) as usize).as_str().into();
+    let answer = ExecutionAnswer { task: row.entry.task.clone(), agent, attempt, outcome };
     drop(system.executed(answer, receipt).await);
 }
 

@@ -198,10 +198,11 @@ impl Life {
             let before = self.any_task().map(|(task, _)| task);
             let metadata = BTreeMap::from([("story_id".to_owned(), format!("s-{}", self.random.below(3)))]);
             let draft = TaskDraft { metadata, ..draft };
-            let execution = self.random.chance(15).then(|| secs(20 + self.random.below(60)));
+            let execution = self.random.chance(20).then(|| secs(20 + self.random.below(60)));
+            let collective = execution.is_some() && self.random.chance(50);
             tasks.push(NewTask {
                 task: task(&format!("t-{number}")),
-                spec: TaskSpec { execution, ..spec(draft.clone()) },
+                spec: TaskSpec { execution, collective, ..spec(draft.clone()) },
                 priority: Priority::read(&self.random.below(101).to_string()).unwrap(),
                 needs: before.filter(|_| self.random.chance(50)).into_iter().collect(),
                 on_failure: [OnDependencyFailure::Block, OnDependencyFailure::Skip, OnDependencyFailure::Run]

@@ -44,6 +44,17 @@ struct Part {
 }
 
 impl Part {
+    fn new(seat: Seat) -> Self {
+        Self { seat, attempt: 0, asked_at: Timestamp(0), came_to: None }
+    }
+
+    /// What it made is kept; otherwise it begins anew.
+    fn renew(&mut self) {
+        if !self.is_made() {
+            *self = Self::new(self.seat.clone());
+        }
+    }
+
     fn is_made(&self) -> bool {
         matches!(self.came_to, Some(Output::Made { .. }))
     }
@@ -73,9 +84,10 @@ impl Collection {
         let at = event.at;
         match event.event {
             Event::TaskAmended { .. } => self.parts.clear(),
-            Event::TaskRetried { .. } if !self.is_complete() => self.parts.retain(Part::is_made),
+            Event::TaskRetried { .. } if !self.has_made() => self.parts.clear(),
+            Event::TaskRetried { .. } if !self.is_complete() => self.parts.iter_mut().for_each(Part::renew),
             Event::TaskAssigned { seat, .. } if self.part(seat.agent.as_str()).is_none() => {
-                self.parts.push(Part { seat: *seat, attempt: 0, asked_at: at, came_to: None });
+                self.parts.push(Part::new(*seat));
             }
             Event::ExecutionRequested { attempt, agent, .. } => {
                 if let Some(place) = self.part(agent.as_str()) {
@@ -210,24 +222,22 @@ pub(super) async fn claimed(
     Ok(None)
 }
 
-/// Each agent of the council is asked that has not made anything yet.
+/// Each agent is asked that has not made anything yet; in the first run those of the council are found.
 async fn assign(
     world: &World,
     council: &Council,
     lease: &Lease,
     (found, mut collection): (&Found, Collection),
 ) -> Result<(), SystemError> {
-    let (run, known) = (lease.run, collection.parts.len());
-    for seat in council::seats(world, council, &found.spec).map_err(SystemError::Unavailable)? {
-        if collection.part(seat.agent.as_str()).is_none() {
-            collection.parts.push(Part { seat, attempt: 0, asked_at: Timestamp(0), came_to: None });
-        }
+    if collection.parts.is_empty() {
+        let seats = council::seats(world, council, &found.spec).map_err(SystemError::Unavailable)?;
+        collection.parts = seats.into_iter().map(Part::new).collect();
     }
-    let new = &collection.parts[known..];
-    let assigned = new.iter().map(|part| Event::TaskAssigned { run, seat: Box::new(part.seat.clone()) });
-    let mut events = found.events.clone();
+    let (run, mut events) = (lease.run, found.events.clone());
     events.push(Event::TaskClaimed { run });
-    events.extend(assigned.chain(new.iter().map(|part| part.request(run))));
+    let asked = || collection.parts.iter().filter(|part| part.came_to.is_none());
+    events.extend(asked().map(|part| Event::TaskAssigned { run, seat: Box::new(part.seat.clone()) }));
+    events.extend(asked().map(|part| part.request(run)));
     let batch = Batch::of(vec![append(world, &lease.task, found.row.version, events)]);
     commit_patiently(&*world.ports.journal, batch).await?;
     execution::hand_over(world, lease).await;
@@ -334,3 +344,7 @@ async fn lease(world: &Arc<World>, task: &TaskId, run: u32) -> Result<Option<Lea
     };
     regain(world, shared, &Lease { task: task.clone(), run, fence: NO_FENCE }).await
 }
+
+#[cfg(test)]
+#[path = "collect_tests.rs"]
+mod tests;

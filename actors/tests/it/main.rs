@@ -10,6 +10,7 @@ mod drain;
 mod failures;
 mod happy_path;
 mod messages;
+mod outputs;
 mod power;
 mod pressure;
 mod queue;

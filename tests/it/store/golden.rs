@@ -15,12 +15,12 @@ use moothall_actors::domain::answer::{Answer, Class, Failure, Finish, Usage};
 use moothall_actors::domain::check::{CheckOutcome, CheckReport};
 use moothall_actors::domain::context::Informed;
 use moothall_actors::domain::council::{Capabilities, Council, Defaults, Endpoint, Sampling, Seat};
-use moothall_actors::domain::event::{Event, Executed, Execution, Plan, SCHEMA};
+use moothall_actors::domain::event::{Event, Executed, Execution, Output, Plan, SCHEMA};
 use moothall_actors::domain::id::{CallId, RunId, Stage, StreamId, Timestamp, Wave};
 use moothall_actors::domain::message::{self, Cause};
 use moothall_actors::domain::plan::{Approval, Change, Planned};
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, Priority};
-use moothall_actors::domain::task::{OptionsDraft, TaskDraft};
+use moothall_actors::domain::task::{OptionsDraft, TaskDraft, TaskSpec};
 use moothall_actors::domain::verdict::{
     Ballot, Dropped, MissingSeat, Ranked, Scored, Selection, Selector, StopReason, Verdict, WaveTime,
 };
@@ -101,6 +101,7 @@ fn plan() -> Event {
         structured: true,
         salt: u64::MAX,
         execution_id: "0123456789abcdef".into(),
+        outputs: Vec::new(),
         deadline: Duration::from_millis(300_000),
         call_timeout: Duration::from_millis(60_001),
     }))
@@ -286,12 +287,32 @@ fn values() -> Vec<Event> {
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
     let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
-    first.chain(queued()).chain(informed()).chain(shared()).collect()
+    first.chain(queued()).chain(informed()).chain(shared()).chain(made_by_several()).collect()
 }
 
 /// Tasks of a queue that other daemons share.
 fn shared() -> [Event; 2] {
     [Event::TaskTakenOver { run: 2, from: "store-1".into() }, Event::RunSuperseded { run: 1 }]
+}
+
+/// A task that several agents carry out before it is deliberated on.
+fn made_by_several() -> [Event; 3] {
+    let (Event::TaskAccepted { task, content_hash, keyed, spec }, Event::DeliberationStarted(plan)) =
+        (full_task(), plan())
+    else {
+        unreachable!()
+    };
+    let spec = TaskSpec { execution: Some(Duration::from_secs(60)), collective: true, ..(*spec).clone() };
+    let outputs = vec![
+        Output::Made { text: "two files".into(), at: Timestamp(1_800_000_000_000), checks_passed: Some(true) },
+        Output::Made { text: "{\"files\":2}".into(), at: Timestamp(1_800_000_000_001), checks_passed: None },
+        Output::Missing { class: Class::TimedOut, reason: "no answer within 60 s".into() },
+    ];
+    [
+        Event::TaskAccepted { task, content_hash, keyed, spec: spec.into() },
+        Event::TaskAssigned { run: 1, seat: Box::new(seats().remove(1)) },
+        Event::DeliberationStarted(Arc::new(Plan { outputs, ..(*plan).clone() })),
+    ]
 }
 
 /// Runs whose prompts were told what is known of their story, or were not.

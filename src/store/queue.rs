@@ -2,7 +2,8 @@
 //!
 //! A commit costs the same for one event and for a thousand. So the writer waits a little for more, but only while it
 //! pays: a lone caller finds its group complete at once. Callers wake the writer only when a group is complete, since
-//! a wake-up for every batch would cost more than the batch.
+//! a wake-up for every batch would cost more than the batch. Batches for which nobody waits alone wait for one that
+//! somebody does wait for, but not long.
 //!
 //! A chore, such as a step of pruning, goes between two groups. There is one at a time and its owner pauses before the
 //! next, so that groups never wait for more than one.
@@ -24,6 +25,9 @@ const MAX_GROUP: usize = 1_024;
 const GATHER: Duration = Duration::from_micros(500);
 /// The same under load: a group that is twice as large writes the pages that all groups touch half as often.
 const GATHER_UNDER_LOAD: Duration = Duration::from_micros(2_000);
+/// The longest wait of batches for which nobody waits alone, such as a wave's answers before the last: those that follow
+/// share one commit with them.
+const PATIENCE: Duration = Duration::from_micros(2_000);
 /// No batch for so long: no more are coming. Not asked under load, where a look costs more than the wait.
 const LULL: Duration = Duration::from_micros(100);
 /// Groups of so many batches are load…
@@ -43,6 +47,7 @@ pub(super) struct Pending {
     pub(super) receipt: Option<Receipt>,
     pub(super) cursor: Option<Cursor>,
     pub(super) ack: Ack,
+    patient: bool,
     bytes: usize,
 }
 
@@ -76,7 +81,8 @@ impl Pending {
             appends.push(EncodedAppend { stream: append.stream, expected_version: append.expected_version, events });
         }
         bytes += batch.cursor.as_ref().map_or(0, |cursor| cursor.state.len());
-        Ok(Self { appends, receipt: batch.receipt, cursor: batch.cursor, ack, bytes })
+        let Batch { receipt, cursor, patient, .. } = batch;
+        Ok(Self { appends, receipt, cursor, ack, patient, bytes })
     }
 
     pub(super) fn events(&self) -> impl Iterator<Item = &NewEvent> {
@@ -108,11 +114,14 @@ pub(super) enum Turn {
 #[derive(Debug)]
 struct State {
     waiting: VecDeque<Pending>,
+    /// How many of them somebody waits for.
+    hurried: usize,
     chore: Option<Chore>,
     held: usize,
     held_bytes: usize,
-    /// The writer is to be woken when this many wait.
+    /// The writer is to be woken when this many wait, or that somebody waits for one of them.
     wake_at: usize,
+    wake_hurried: bool,
     /// Groups since the writer last found nothing to do.
     unbroken: u32,
     phase: Phase,
@@ -131,10 +140,12 @@ impl Queue {
     pub(super) fn new(bounds: Bounds) -> Self {
         let state = State {
             waiting: VecDeque::new(),
+            hurried: 0,
             chore: None,
             held: 0,
             held_bytes: 0,
             wake_at: usize::MAX,
+            wake_hurried: false,
             unbroken: 0,
             phase: Phase::Open,
         };
@@ -150,8 +161,9 @@ impl Queue {
         }
         state.held += 1;
         state.held_bytes += pending.bytes;
+        state.hurried += usize::from(!pending.patient);
         state.waiting.push_back(pending);
-        let complete = state.waiting.len() >= state.wake_at;
+        let complete = state.waiting.len() >= state.wake_at || (state.wake_hurried && state.hurried > 0);
         drop(state);
         if complete {
             self.arrived.notify_one();
@@ -187,16 +199,29 @@ impl Queue {
             state.unbroken = 0;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state = self.wait_for_hurry(state);
         let loaded = last >= LOAD && state.unbroken >= LOAD_GROUPS;
         let (lull, longest) = if loaded { (GATHER_UNDER_LOAD, GATHER_UNDER_LOAD) } else { (LULL, GATHER) };
         state = self.wait_for(state, likely, lull, longest);
         state.unbroken = state.unbroken.saturating_add(1);
         state.wake_at = usize::MAX;
-        if state.waiting.len() <= MAX_GROUP {
-            return Some(Turn::Group(std::mem::take(&mut state.waiting)));
-        }
-        let rest = state.waiting.split_off(MAX_GROUP);
+        let size = state.waiting.len().min(MAX_GROUP);
+        let rest = state.waiting.split_off(size);
+        state.hurried = rest.iter().filter(|pending| !pending.patient).count();
         Some(Turn::Group(std::mem::replace(&mut state.waiting, rest)))
+    }
+
+    /// Waits until somebody waits for one of the batches, a group is full, or it took long enough.
+    fn wait_for_hurry<'q>(&'q self, mut state: MutexGuard<'q, State>) -> MutexGuard<'q, State> {
+        (state.wake_at, state.wake_hurried) = (MAX_GROUP, true);
+        let nobody_waits = |state: &mut State| {
+            let is_open = matches!(state.phase, Phase::Open) && state.chore.is_none();
+            is_open && state.hurried == 0 && state.waiting.len() < MAX_GROUP
+        };
+        let waited = self.arrived.wait_timeout_while(state, PATIENCE, nobody_waits);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.wake_hurried = false;
+        state
     }
 
     /// Waits until `likely` batches are there, none came for a while, or it took long enough.

@@ -219,7 +219,11 @@ impl Live {
                     drop(myself.cast(Message::Flush));
                 }
             }
-            Effect::Decide { event, task } => self.append(myself, vec![event], task.map(|task| *task)),
+            Effect::Decide { event, task } => {
+                if let Some((_, pen)) = &mut self.state {
+                    pen.decide(&self.world.ports, event, task.map(|task| *task), |batch| ack(myself, batch));
+                }
+            }
             Effect::Ask(asked) => self.ask(myself, asked),
             Effect::Withdraw => self.withdraw(),
             Effect::Check { subjects, within } => self.check(myself, subjects, within),
@@ -230,17 +234,11 @@ impl Live {
     }
 
     /// Outcomes that came one after the other share a batch: under load the answers of a wave. The last one of a wave
-    /// waits for no others.
+    /// waits for no others, and only that one is waited for.
     fn flush(&mut self, myself: &ActorRef<Message>) {
         let noted = std::mem::take(&mut self.noted);
-        if !noted.is_empty() {
-            self.append(myself, noted, None);
-        }
-    }
-
-    fn append(&mut self, myself: &ActorRef<Message>, events: Vec<Event>, task: Option<Event>) {
-        if let Some((_, pen)) = &mut self.state {
-            pen.write(&self.world.ports, events, task, |batch| ack(myself, batch));
+        if let Some((state, pen)) = self.state.as_mut().filter(|_| !noted.is_empty()) {
+            pen.note(&self.world.ports, noted, state.awaited() > 0, |batch| ack(myself, batch));
         }
     }
 
@@ -361,7 +359,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         let noted = std::mem::take(&mut self.noted);
         if let Some((_, pen)) = self.state.as_mut().filter(|_| !noted.is_empty()) {
-            pen.write(&self.world.ports, noted, None, |_| Ack::new(|_| ()));
+            pen.note(&self.world.ports, noted, false, |_| Ack::new(|_| ()));
         }
     }
 }

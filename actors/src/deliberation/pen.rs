@@ -31,6 +31,7 @@ struct Page {
     version: u64,
     events: Vec<NewEvent>,
     task: Option<NewEvent>,
+    patient: bool,
 }
 
 #[derive(Debug)]
@@ -72,17 +73,21 @@ impl Pen {
         }
     }
 
-    /// Appends events to the run's stream, and one to the task's in the same batch. `ack` makes the batch's answer known.
-    pub(super) fn write(
-        &mut self,
-        ports: &Ports,
-        events: Vec<Event>,
-        task: Option<Event>,
-        ack: impl FnOnce(u64) -> Ack,
-    ) {
-        let events: Vec<_> = events.into_iter().map(|event| self.stamp(ports, event)).collect();
+    /// Appends a decision to the run's stream, and an event to the task's in the same batch. `ack` makes the batch's answer
+    /// known.
+    pub(super) fn decide(&mut self, ports: &Ports, event: Event, task: Option<Event>, ack: impl FnOnce(u64) -> Ack) {
+        let events = vec![self.stamp(ports, event)];
         let task = task.map(|event| self.stamp(ports, event));
-        let page = Page { number: self.next, version: self.version, events, task };
+        self.write(ports, Page { number: self.next, version: self.version, events, task, patient: false }, ack);
+    }
+
+    /// Appends outcomes to the run's stream; `patient`: their wave waits for others besides.
+    pub(super) fn note(&mut self, ports: &Ports, events: Vec<Event>, patient: bool, ack: impl FnOnce(u64) -> Ack) {
+        let events = events.into_iter().map(|event| self.stamp(ports, event)).collect();
+        self.write(ports, Page { number: self.next, version: self.version, events, task: None, patient }, ack);
+    }
+
+    fn write(&mut self, ports: &Ports, page: Page, ack: impl FnOnce(u64) -> Ack) {
         self.next += 1;
         self.version += page.events.len() as u64;
         if self.stalled.is_none() {
@@ -141,7 +146,8 @@ impl Pen {
     }
 
     fn batch(&self, page: &Page) -> Batch {
-        let mut batch = Batch::one(self.stream.clone(), page.version, page.events.clone());
+        let batch = Batch::one(self.stream.clone(), page.version, page.events.clone());
+        let mut batch = Batch { patient: page.patient, ..batch };
         batch.appends.extend(page.task.clone().map(|event| Append {
             stream: self.task_stream.clone(),
             expected_version: self.task_version,
@@ -218,7 +224,7 @@ mod tests {
         let (mut durable, mut written) = (Vec::new(), 0);
         while durable.len() < PAGES {
             while written < PAGES && random.chance(60) {
-                pen.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
+                pen.note(&ports, vec![Event::DeliberationResumed {}], random.chance(50), ack);
                 written += 1;
             }
             if written == durable.len() {
@@ -258,8 +264,8 @@ mod tests {
         };
         let mut first = Pen::new(&running(), 0, 0, None);
         let mut second = Pen::new(&running(), 0, 0, None);
-        first.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
-        second.write(&ports, vec![Event::DeliberationResumed {}], None, ack);
+        first.decide(&ports, Event::DeliberationResumed {}, None, ack);
+        second.decide(&ports, Event::DeliberationResumed {}, None, ack);
         let (number, result) = acks.recv().await.unwrap();
         assert!(matches!(first.answered(number, result), News::Durable(_)));
         let (number, result) = acks.recv().await.unwrap();

@@ -32,6 +32,8 @@ pub struct Batch {
     /// Of the message whose effect this is: when any of its names is known, nothing of the batch is written.
     pub receipt: Option<Receipt>,
     pub cursor: Option<Cursor>,
+    /// Nobody waits for it alone: for a moment it may wait for others to share their commit. It is no less durable.
+    pub patient: bool,
 }
 
 /// How far somebody has come who must see every event: later ones, and what belongs to them, are not pruned.

@@ -53,6 +53,9 @@ pub enum OtherBench {
         /// Rounds of the measurements on the store; the one in the middle counts
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
+        /// A server (Redis or Valkey) to measure a shared queue on as well, under keys of its own that are deleted afterwards
+        #[arg(long, value_name = "URL")]
+        redis: Option<String>,
     },
     /// Events in and out over a bare client of the same server, whose streams are emptied
     Events {
@@ -144,10 +147,11 @@ async fn other_bench(other: OtherBench, output: &Output) -> Result<(), Failure> 
     let failed = |error: BenchError| Failure::of(Exit::UNAVAILABLE, &error);
     let internal = |error: serde_json::Error| Failure::of(Exit::INTERNAL, &error);
     let report = match other {
-        OtherBench::Queue { rounds } => {
-            let report = bench::queue(&QueuePlan { rounds, ..QueuePlan::default() }).await.map_err(failed)?;
+        OtherBench::Queue { rounds, redis } => {
+            let report = bench::queue(&QueuePlan { rounds, redis, ..QueuePlan::default() }).await.map_err(failed)?;
             tell_rate(output, "enqueue by 64", "bare store", &report.enqueue)?;
             tell_rate(output, "full cycle", "bare store", &report.cycle)?;
+            report.shared.iter().try_for_each(|rate| tell_rate(output, "shared cycle", "bare script", rate))?;
             serde_json::to_value(&report).map_err(internal)?
         }
         OtherBench::Events { nats, events, rounds } => {

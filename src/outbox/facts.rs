@@ -38,8 +38,8 @@ pub(super) struct OfTask {
     pub(super) plan: Arc<str>,
     /// Its winner is carried out by others.
     pub(super) is_executed: bool,
-    /// It came by the queue.
-    pub(super) is_queued: bool,
+    /// The first of its runs that came by the queue; before, it came to its council directly.
+    pub(super) queued_since: Option<u32>,
 }
 
 impl Facts {
@@ -60,11 +60,15 @@ impl Facts {
             return Ok(Some(known));
         }
         let events = whole_stream(&*self.store, &StreamId::task(task)).await?;
-        let is_queued = events.iter().any(|recorded| matches!(recorded.event.event, Event::TaskQueued(_)));
+        let queued_since = events.iter().find_map(|recorded| match &recorded.event.event {
+            Event::TaskQueued(entry) => Some(entry.run),
+            _ => None,
+        });
         let Some(spec) = last_spec(events) else { return Ok(None) };
         let text = |text: Option<&str>| Arc::from(text.unwrap_or_default());
         let (story, plan) = (text(spec.story_id()), text(spec.plan_id()));
-        let known = OfTask { role: spec.role.clone(), story, plan, is_executed: spec.awaits_execution(), is_queued };
+        let (role, is_executed) = (spec.role.clone(), spec.awaits_execution());
+        let known = OfTask { role, story, plan, is_executed, queued_since };
         Ok(Some(self.tasks.keep(task.clone(), Arc::new(known))))
     }
 

@@ -7,17 +7,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use moothall_actors::domain::ended::Ended;
-use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::RunId;
 use moothall_actors::ports::JournalError;
 use moothall_actors::ports::queue::QueueError;
 use moothall_actors::ports::shared::{Final, SharedQueue};
-use moothall_actors::ports::skipped_because_of;
 use uuid::Uuid;
 
+use super::ends::Of;
 use super::facts::Facts;
-use super::wording::named;
-use crate::nats::outgoing::{Outgoing, TaskCompleted, TaskEnded, TaskFailed};
 use crate::nats::{Body, Publication, Speaker, Unavailable};
 use crate::store::SqliteJournal;
 
@@ -104,7 +101,8 @@ impl Finals {
     async fn publication(&self, end: &Final, ended: &Ended) -> Result<Option<Publication>, JournalError> {
         let millis = i64::try_from(ended.at.0).unwrap_or_default();
         let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
-        let Some(outgoing) = outgoing(&end.run, ended, time) else { return Ok(None) };
+        let of = Of { run: &end.run, story: &ended.story, role: &ended.role, time };
+        let Some(outgoing) = of.end(&ended.event, ended.checks_passed) else { return Ok(None) };
         let payload = outgoing.payload();
         let payload =
             payload.inspect_err(|error| tracing::error!(run = %end.run, %error, "an end cannot be published"));
@@ -122,45 +120,5 @@ impl Finals {
             traceparent: text(&cause.traceparent),
             time,
         }))
-    }
-}
-
-fn outgoing(of: &RunId, ended: &Ended, timestamp: Timestamp) -> Option<Outgoing> {
-    let (story_id, task_id, run) = (ended.story.to_string(), of.task.to_string(), of.run);
-    let role = ended.role.to_string();
-    let without = |reason: String| TaskEnded {
-        story_id: ended.story.to_string(),
-        task_id: of.task.to_string(),
-        run,
-        role: ended.role.to_string(),
-        reason,
-        timestamp,
-    };
-    match &ended.event {
-        Event::TaskCompleted { winner, duration, .. } => Some(Outgoing::TaskCompleted(TaskCompleted {
-            story_id,
-            task_id,
-            run,
-            agent_id: winner.to_string(),
-            role,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            checks_passed: ended.checks_passed,
-            timestamp,
-        })),
-        Event::TaskFailed(failure) => Some(Outgoing::TaskFailed(TaskFailed {
-            story_id,
-            task_id,
-            run,
-            // A run without a verdict has no author.
-            agent_id: String::new(),
-            role,
-            error: failure.message.to_string(),
-            error_type: named(failure.class),
-            attempts: run,
-            timestamp,
-        })),
-        Event::TaskCancelled { reason, .. } => Some(Outgoing::TaskCancelled(without(reason.to_string()))),
-        Event::TaskSkipped { cause, .. } => Some(Outgoing::TaskSkipped(without(skipped_because_of(cause).to_string()))),
-        _ => None,
     }
 }

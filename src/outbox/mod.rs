@@ -1,11 +1,12 @@
 //! The way out: what the journal says happened becomes the events that others read, in the journal's order.
 //!
 //! ```text
-//!  journal ─▶ kinds that are published ─▶ wording: subject and fields ─▶ adapter, which remembers how far it came
+//!  journal ─▶ kinds that are published ─▶ wording, ends: subject and fields ─▶ adapter, which remembers how far it came
 //!                                            │ facts: of the task, of its plan, of its verdict
 //! ```
 //! It keeps nothing of its own: asked again for the same place, it says the same.
 
+mod ends;
 mod facts;
 mod finals;
 mod wording;
@@ -117,7 +118,8 @@ impl EventOutbox {
         }
         let name = recorded.stream.as_str().strip_prefix("task/").unwrap_or_default();
         let Ok(task) = TaskId::parse("task", name) else { return Ok(false) };
-        Ok(self.facts.of_task(&task).await?.is_some_and(|of| of.is_queued))
+        let queued_since = self.facts.of_task(&task).await?.and_then(|of| of.queued_since);
+        Ok(queued_since.zip(wording::run(&recorded.event.event)).is_some_and(|(since, run)| run >= since))
     }
 
     fn is_refused(&self, seq: u64) -> bool {

@@ -7,21 +7,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use moothall_actors::domain::answer::Class;
-use moothall_actors::domain::event::{Event, Recorded, TaskFailure};
+use moothall_actors::domain::event::{Event, Recorded};
 use moothall_actors::domain::id::{AgentId, RunId, TaskId};
 use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::plan::Approval;
 use moothall_actors::domain::queue::Entry;
 use moothall_actors::domain::task::TaskSpec;
 use moothall_actors::domain::verdict::{Ranked, Verdict};
-use moothall_actors::ports::{JournalError, skipped_because_of};
+use moothall_actors::ports::JournalError;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::ends::{Of, named};
 use super::facts::{Facts, OfTask};
 use crate::nats::outgoing::{
-    Decision, DeliberationCompleted, DeliberationFailed, Execute, Outgoing, PhaseChanged, PlanApproved, TaskCompleted,
-    TaskDispatched, TaskEnded, TaskFailed, TaskHeld, TaskQueued,
+    Decision, DeliberationCompleted, DeliberationFailed, Execute, Outgoing, PhaseChanged, PlanApproved, TaskDispatched,
+    TaskHeld, TaskQueued,
 };
 use crate::nats::{Body, InboxKey, Origin, Publication, Rejection, dead_letter};
 
@@ -52,6 +53,7 @@ pub(super) async fn publication(facts: &Facts, recorded: Recorded) -> Result<Opt
             Ok(place.publication(Outgoing::PhaseChanged(moved), &cause))
         }
         Event::TaskQueued(entry) => {
+            facts.forget_task(&entry.task);
             let cause = facts.of_plan(&entry.plan.clone().unwrap_or_default()).await?;
             Ok(place.publication(queued(&entry, place.time), &cause))
         }
@@ -152,8 +154,13 @@ fn whose(stream: &str, event: &Event) -> Option<(TaskId, u32)> {
         return Some((TaskId::parse("task", task).ok()?, run.parse().ok()?));
     }
     let task = TaskId::parse("task", stream.strip_prefix("task/")?).ok()?;
-    let run = match event {
-        Event::TaskFailed(failure) => failure.run,
+    Some((task, run(event)?))
+}
+
+/// The run that an event of a task's stream is about, if others are told of it.
+pub(super) fn run(event: &Event) -> Option<u32> {
+    match event {
+        Event::TaskFailed(failure) => Some(failure.run),
         Event::TaskAssigned { run, .. }
         | Event::TaskBlocked { run, .. }
         | Event::TaskCancelled { run, .. }
@@ -161,10 +168,9 @@ fn whose(stream: &str, event: &Event) -> Option<(TaskId, u32)> {
         | Event::TaskDispatched { run, .. }
         | Event::TaskParked { run, .. }
         | Event::TaskSkipped { run, .. }
-        | Event::ExecutionRequested { run, .. } => *run,
-        _ => return None,
-    };
-    Some((task, run))
+        | Event::ExecutionRequested { run, .. } => Some(*run),
+        _ => None,
+    }
 }
 
 /// A run's event, and what is known of its task.
@@ -183,25 +189,17 @@ impl Told<'_> {
             Event::TaskAssigned { seat, .. } => self.dispatched(&seat.agent),
             Event::TaskDispatched { winner, .. } => self.dispatched(&winner),
             Event::ExecutionRequested { agent, .. } => return self.execute(&agent).await,
-            Event::TaskCompleted { winner, duration, .. } => Outgoing::TaskCompleted(TaskCompleted {
-                story_id: self.story(),
-                task_id: self.task(),
-                run: self.run.run,
-                agent_id: winner.to_string(),
-                role: self.role(),
-                duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-                checks_passed: self.facts.checks_passed(&self.run, &self.of).await?,
-                timestamp: self.time,
-            }),
-            Event::TaskFailed(failure) => self.failed(&failure),
-            Event::TaskCancelled { reason, .. } => Outgoing::TaskCancelled(self.ended(&reason)),
-            Event::TaskSkipped { cause, .. } => Outgoing::TaskSkipped(self.ended(&skipped_because_of(&cause))),
             Event::TaskParked { reason, .. } => Outgoing::TaskParked(self.held(&reason, None)),
             Event::TaskBlocked { cause, .. } => {
                 let reason = format!("{cause} did not complete");
                 Outgoing::TaskBlocked(self.held(&reason, Some(&cause)))
             }
-            _ => return Ok(None),
+            event => {
+                let is_completed = matches!(event, Event::TaskCompleted { .. });
+                let passed = is_completed && self.facts.checks_passed(&self.run, &self.of).await?;
+                let of = Of { run: &self.run, story: &self.of.story, role: &self.of.role, time: self.time };
+                return Ok(of.end(&event, passed));
+            }
         }))
     }
 
@@ -287,32 +285,6 @@ impl Told<'_> {
         })))
     }
 
-    fn failed(&self, failure: &TaskFailure) -> Outgoing {
-        Outgoing::TaskFailed(TaskFailed {
-            story_id: self.story(),
-            task_id: self.task(),
-            run: self.run.run,
-            // A run without a verdict has no author.
-            agent_id: String::new(),
-            role: self.role(),
-            error: failure.message.to_string(),
-            error_type: named(failure.class),
-            attempts: self.run.run,
-            timestamp: self.time,
-        })
-    }
-
-    fn ended(&self, reason: &str) -> TaskEnded {
-        TaskEnded {
-            story_id: self.story(),
-            task_id: self.task(),
-            run: self.run.run,
-            role: self.role(),
-            reason: reason.to_owned(),
-            timestamp: self.time,
-        }
-    }
-
     fn held(&self, reason: &str, cause: Option<&TaskId>) -> TaskHeld {
         TaskHeld {
             story_id: self.story(),
@@ -337,9 +309,4 @@ fn constraints(spec: &TaskSpec) -> Map<String, Value> {
     let seconds = spec.execution.map_or(0, |limit| limit.as_secs());
     constraints.insert("timeout_seconds".to_owned(), seconds.into());
     constraints
-}
-
-/// As the journal names it.
-pub(super) fn named(class: Class) -> String {
-    serde_json::to_value(class).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

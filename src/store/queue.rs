@@ -308,3 +308,48 @@ impl State {
         full.then_some(JournalError::Busy { retry_after: BUSY_RETRY })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { batches: 4_096, bytes: 1 << 20 };
+
+    fn push(queue: &Queue, patient: bool) {
+        let batch = Batch { patient, ..Batch::default() };
+        queue.push(Pending::encode(batch, Ack::new(|_| ())).map_err(|(_, error)| error).unwrap());
+    }
+
+    /// Whether the batches of the next group are patient.
+    fn gather(queue: &Queue) -> Vec<bool> {
+        match queue.gather(1) {
+            Some(Turn::Group(group)) => group.iter().map(|pending| pending.patient).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_batch_for_which_nobody_waits_is_written_all_the_same() {
+        let queue = Queue::new(BOUNDS);
+        push(&queue, true);
+        assert_eq!(gather(&queue), [true]);
+    }
+
+    #[test]
+    fn a_batch_that_somebody_waits_for_takes_along_those_before_it() {
+        let queue = Queue::new(BOUNDS);
+        [true, true, false].into_iter().for_each(|patient| push(&queue, patient));
+        assert_eq!(gather(&queue), [true, true, false]);
+        assert_eq!(queue.lock().hurried, 0);
+    }
+
+    #[test]
+    fn what_is_left_of_a_full_group_is_still_waited_for() {
+        let queue = Queue::new(BOUNDS);
+        (0..MAX_GROUP).for_each(|_| push(&queue, true));
+        [false, true].into_iter().for_each(|patient| push(&queue, patient));
+        assert_eq!(gather(&queue).len(), MAX_GROUP);
+        assert_eq!(queue.lock().hurried, 1);
+        assert_eq!(gather(&queue), [false, true]);
+    }
+}

@@ -168,8 +168,7 @@ pub(super) async fn prepare(world: &World, tasks: Vec<NewTask>, on_other: OnOthe
             prepared.add(&mut asked, new, row).await?;
         }
     }
-    let entries: BTreeMap<&TaskId, &Entry> = prepared.new.iter().map(|(new, entry)| (&new.task, entry)).collect();
-    for task in in_a_circle(&entries) {
+    for task in prepared.circles(&mut asked).await? {
         problems.push(task.as_str(), "waits for itself through what it needs");
     }
     match (problems.0.len(), other) {
@@ -223,6 +222,31 @@ impl Prepared {
             }
         }
         Ok(())
+    }
+
+    /// Those of the call that would wait for themselves. What is new can be needed by what is new alone; what is amended by
+    /// whatever waits.
+    async fn circles(&self, asked: &mut Asked<'_>) -> Result<Vec<TaskId>, JournalError> {
+        let amended = self.amended.iter().map(|(_, entry, _)| entry);
+        let own: BTreeMap<&TaskId, &Entry> =
+            self.new.iter().map(|(_, entry)| entry).chain(amended).map(|entry| (&entry.task, entry)).collect();
+        let mut others: BTreeMap<TaskId, Arc<Entry>> = BTreeMap::new();
+        let mut needs: Vec<TaskId> = match self.amended.is_empty() {
+            true => Vec::new(),
+            false => own.values().flat_map(|entry| entry.needs.iter().cloned()).collect(),
+        };
+        while let Some(need) = needs.pop() {
+            let is_known = own.contains_key(&need) || others.contains_key(&need);
+            if is_known || !asked.row(&need).await?.is_some_and(waits) {
+                continue;
+            }
+            if let Some(entry) = told(&*asked.world.ports.journal, &need).await?.entry {
+                needs.extend(entry.needs.iter().cloned());
+                others.insert(need, entry);
+            }
+        }
+        let all = others.iter().map(|(task, entry)| (task, &**entry)).chain(own.clone()).collect();
+        Ok(in_a_circle(&all).into_iter().filter(|task| own.contains_key(task)).collect())
     }
 
     async fn add(&mut self, asked: &mut Asked<'_>, new: NewTask, row: Option<TaskRow>) -> Result<(), SystemError> {

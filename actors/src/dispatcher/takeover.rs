@@ -30,8 +30,8 @@ pub(super) struct Found {
 pub(super) async fn own(world: &World, claimed: &Claimed) -> Result<Found, SystemError> {
     let (lease, journal) = (&claimed.lease, &*world.ports.journal);
     let waits = |row: &TaskRow| row.run == lease.run && row.queue.is_some_and(QueueState::waits);
-    let row = journal.task(&lease.task).await?.filter(waits);
-    let Told { spec, entry, .. } = told(journal, &lease.task).await?;
+    let (row, told) = tokio::try_join!(journal.task(&lease.task), told(journal, &lease.task))?;
+    let (row, Told { spec, entry, .. }) = (row.filter(waits), told);
     let spec = spec.filter(|spec| spec.role == claimed.entry.role);
     let (Some(row), Some(spec)) = (row, spec) else { return Err(waits_no_more(claimed)) };
     if entry.as_ref().is_some_and(|entry| needs_more(entry, &claimed.entry)) {

@@ -350,6 +350,29 @@ async fn a_plan_does_not_touch_the_tasks_of_another() {
     stage.close().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_circle_that_closes_through_another_plan_is_refused() {
+    let stage = Scenario::new().reacts(|call, _| usual(call, ms(10))).council("DEV", 3).start().await;
+    let of = |plan: &str, name: &str, needs: &[&str]| {
+        let metadata = [("plan_id".to_owned(), plan.to_owned())].into();
+        let draft = moothall_actors::domain::task::TaskDraft { metadata, ..draft("do it") };
+        NewTask { spec: spec(draft), ..new(name, needs) }
+    };
+    stage.system().pause_dispatch(None).await.unwrap();
+    stage.system().approve(plan("1", vec![of("p-1", "a", &[])])).await.unwrap();
+    let others = vec![of("p-2", "b", &["a"]), of("p-2", "c", &["b"])];
+    stage.system().approve(NewPlan { plan: "p-2".into(), ..plan("1", others) }).await.unwrap();
+    let refused = stage.system().approve(plan("2", vec![of("p-1", "a", &["c"]), of("p-1", "d", &[])])).await;
+    let Err(SystemError::Invalid(problems)) = refused else { panic!("{refused:?}") };
+    let fields: Vec<_> = problems.0.iter().map(|problem| &*problem.field).collect();
+    assert_eq!(fields, ["a"]);
+    assert_eq!(count(&stage, "TaskQueued"), 3, "nothing of it was taken");
+    stage.system().resume_dispatch(None).await.unwrap();
+    until_ended(&stage, 3).await;
+    assert_eq!(ended(&stage, "TaskCompleted"), ["a", "b", "c"]);
+    stage.close().await;
+}
+
 fn changes(approved: &Approved) -> Vec<(&str, Change)> {
     approved.approval.tasks.iter().map(|planned| (planned.task.as_str(), planned.change)).collect()
 }

@@ -4,12 +4,14 @@
 //!  enqueue   System::enqueue in batches of 64   over   the same events committed by themselves
 //!  cycle     enqueue, claim, complete           over   the same
 //!  claim     100,000 waiting                    over   100 waiting
+//!  shared    the same in Redis or Valkey        over   a bare script that puts a record
 //!  start     SubmitTask ─▶ TaskClaimed          an idle daemon
 //!  restart   kill -9 ─▶ TaskClaimed             10,000 waiting, then 500 running besides
 //! ```
 
 mod board;
 mod daemon;
+mod shared;
 mod work;
 
 use serde::Serialize;
@@ -18,7 +20,7 @@ use super::BenchError;
 use crate::folder::TemporaryFolder;
 
 /// How much to do: enough for steady figures, and for a bench that ends within a minute or two.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct QueuePlan {
     /// Tasks of the measurements on the store.
     pub tasks: usize,
@@ -29,12 +31,14 @@ pub struct QueuePlan {
     pub restart_running: usize,
     /// Tasks that are submitted one after the other to an idle daemon.
     pub starts: usize,
+    /// A server for a queue that daemons share; `None` = that is not measured.
+    pub redis: Option<String>,
 }
 
 impl Default for QueuePlan {
     fn default() -> Self {
         let (waiting, restart_waiting, restart_running) = (100_000, 10_000, 500);
-        Self { tasks: 25_600, rounds: 3, waiting, restart_waiting, restart_running, starts: 300 }
+        Self { tasks: 25_600, rounds: 3, waiting, restart_waiting, restart_running, starts: 300, redis: None }
     }
 }
 
@@ -76,6 +80,8 @@ pub struct QueueReport {
     pub rounds: u32,
     pub enqueue: Rate,
     pub cycle: Rate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Rate>,
     pub claim: ClaimCost,
     pub starts: Starts,
 }
@@ -84,11 +90,14 @@ pub struct QueueReport {
 pub async fn queue(plan: &QueuePlan) -> Result<QueueReport, BenchError> {
     // First: memory that others gave back would hide what it takes.
     let claim = board::claims(plan.waiting).await?;
-    let (mut enqueue, mut cycle) = (Vec::new(), Vec::new());
+    let (mut enqueue, mut cycle, mut shared) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let folder = TemporaryFolder::new()?;
         enqueue.push(work::enqueue(folder.path(), plan.tasks).await?);
         cycle.push(work::cycle(folder.path(), plan.tasks).await?);
+        if let Some(server) = &plan.redis {
+            shared.push(shared::cycle(server, plan.tasks).await?);
+        }
     }
     Ok(QueueReport {
         version: env!("CARGO_PKG_VERSION"),
@@ -98,6 +107,7 @@ pub async fn queue(plan: &QueuePlan) -> Result<QueueReport, BenchError> {
         rounds: plan.rounds,
         enqueue: median(enqueue),
         cycle: median(cycle),
+        shared: plan.redis.is_some().then(|| median(shared)),
         claim,
         starts: daemon::starts(plan).await?,
     })

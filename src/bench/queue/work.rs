@@ -86,7 +86,7 @@ async fn one_cycle(bare: &Bare, caller: usize, batch: usize) -> Result<(), Bench
 }
 
 /// Tasks in a second, done in batches by all callers at once.
-async fn timed<F>(tasks: usize, mut call: impl FnMut(usize, usize) -> F) -> Result<f64, BenchError>
+pub(super) async fn timed<F>(tasks: usize, mut call: impl FnMut(usize, usize) -> F) -> Result<f64, BenchError>
 where
     F: Future<Output = Result<(), BenchError>> + Send + 'static,
 {
@@ -108,11 +108,11 @@ where
     Ok((batches * BATCH * CALLERS) as f64 / began.elapsed().as_secs_f64())
 }
 
-fn rate(per_s: f64, floor_per_s: f64) -> Rate {
+pub(super) fn rate(per_s: f64, floor_per_s: f64) -> Rate {
     Rate { per_s, floor_per_s, ratio: per_s / floor_per_s }
 }
 
-fn role(caller: usize) -> Result<Role, BenchError> {
+pub(super) fn role(caller: usize) -> Result<Role, BenchError> {
     Role::parse("role", &format!("R{caller}")).map_err(failed)
 }
 

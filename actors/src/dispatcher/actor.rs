@@ -8,7 +8,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
-use super::begin::{Begun, round};
+use super::begin::{Began, round};
 use super::execution::Seen;
 use super::keep::{Keeping, beat};
 use super::message::Message;
@@ -93,10 +93,11 @@ impl Actor for Dispatcher {
                 live.beat(&myself);
                 live.apply(&myself, Input::Woken);
             }
-            Message::RoundOver { begun, due } => live.round_over(&myself, begun, due),
+            Message::RoundOver { began, due } => live.round_over(&myself, began, due),
             Message::Kept(keeping) => live.kept(&myself, keeping),
             Message::Settled { role } => live.apply(&myself, Input::RunSettled { role }),
-            Message::Executing { task, due } => live.executing(&myself, task, due),
+            Message::Executing { task, due, of } => live.executing(&myself, (task, due), of),
+            Message::CarriedOut { task } => live.apply(&myself, Input::CarriedOut { task }),
             Message::Collected { task, role } => live.apply(&myself, Input::Collected { role, task }),
             Message::Overtaken { entry, running } => live.overtaken(&myself, *entry, running),
             Message::Paused { pauses, version } => live.apply(&myself, Input::Paused { pauses, version }),
@@ -125,7 +126,7 @@ impl Live {
                 Err(error) => {
                     tracing::debug!(%task, %error, "what was made of a task is not deliberated on now");
                     let due = soonest(&world);
-                    drop(myself.cast(Message::Executing { task, due }));
+                    drop(myself.cast(Message::Executing { task, due, of: None }));
                 }
             }
             drop(myself.cast(Message::Settled { role }));
@@ -151,7 +152,7 @@ impl Live {
                     Ok(fill::Filled { begun, executing, pauses, version, keeping }) => {
                         drop(myself.cast(Message::Kept(keeping)));
                         for task in executing {
-                            drop(myself.cast(Message::Executing { task, due: Timestamp(0) }));
+                            drop(myself.cast(Message::Executing { task, due: Timestamp(0), of: None }));
                         }
                         drop(myself.cast(Message::Paused { pauses, version }));
                         break begun;
@@ -162,7 +163,7 @@ impl Live {
                     }
                 }
             };
-            over(&world, &myself, begun).await;
+            over(&world, &myself, Began { runs: begun, assigned: Vec::new() }).await;
         });
     }
 
@@ -212,7 +213,10 @@ impl Live {
         }
     }
 
-    fn executing(&mut self, myself: &ActorRef<Message>, task: TaskId, due: Timestamp) {
+    fn executing(&mut self, myself: &ActorRef<Message>, (task, due): (TaskId, Timestamp), of: Option<Role>) {
+        if let Some(role) = of {
+            self.apply(myself, Input::Assigned { role, task: task.clone() });
+        }
         let wait = Duration::from_millis(due.0.saturating_sub(self.world.ports.clock.now().0));
         if wait < LOOK {
             drop(myself.send_after(wait, || Message::Wake));
@@ -223,14 +227,15 @@ impl Live {
     fn round(&mut self, myself: &ActorRef<Message>, rooms: Rooms) {
         let (world, myself) = (self.world.clone(), myself.clone());
         self.tasks.spawn(async move {
-            let begun = round(&world, rooms).await;
-            over(&world, &myself, begun).await;
+            let began = round(&world, rooms).await;
+            over(&world, &myself, began).await;
         });
     }
 
-    fn round_over(&mut self, myself: &ActorRef<Message>, begun: Vec<Begun>, due: Option<Timestamp>) {
-        let roles = begun.iter().map(|begun| begun.running.spec.role.clone()).collect();
-        for begun in begun {
+    fn round_over(&mut self, myself: &ActorRef<Message>, began: Began, due: Option<Timestamp>) {
+        let Began { runs, assigned } = began;
+        let begun = runs.iter().map(|begun| begun.running.spec.role.clone()).collect();
+        for begun in runs {
             let (world, myself) = (self.world.clone(), myself.clone());
             let role = begun.running.spec.role.clone();
             self.tasks.spawn(async move {
@@ -248,19 +253,19 @@ impl Live {
                 drop(myself.send_after(wait, || Message::Wake));
             }
         }
-        self.apply(myself, Input::RoundOver { begun: roles });
+        self.apply(myself, Input::RoundOver { begun, assigned });
     }
 }
 
 /// Asks until it is written: nobody else would.
 async fn see_to_execution(world: &World, myself: &ActorRef<Message>, task: TaskId) {
     let message = match execution::see_to(world, &task).await {
-        Ok(Seen::Over) => return,
-        Ok(Seen::LookAt(due)) => Message::Executing { task, due: due.max(soonest(world)) },
+        Ok(Seen::Over) => Message::CarriedOut { task },
+        Ok(Seen::LookAt { due, of }) => Message::Executing { task, due: due.max(soonest(world)), of },
         Ok(Seen::Collected { role }) => Message::Collected { task, role },
         Err(error) => {
             tracing::warn!(%task, %error, "what others carry out cannot be seen to now");
-            Message::Executing { task, due: soonest(world) }
+            Message::Executing { task, due: soonest(world), of: None }
         }
     };
     drop(myself.cast(message));
@@ -271,7 +276,7 @@ fn soonest(world: &World) -> Timestamp {
     Timestamp(world.ports.clock.now().0.saturating_add(LEAST_LOOK.as_millis() as u64))
 }
 
-async fn over(world: &World, myself: &ActorRef<Message>, begun: Vec<Begun>) {
+async fn over(world: &World, myself: &ActorRef<Message>, began: Began) {
     let due = world.ports.queue.next_due().await.ok().flatten();
-    drop(myself.cast(Message::RoundOver { begun, due }));
+    drop(myself.cast(Message::RoundOver { began, due }));
 }

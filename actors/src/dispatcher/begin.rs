@@ -30,9 +30,32 @@ pub(crate) struct Begun {
     pub(crate) lease: Lease,
 }
 
+/// What came of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Began {
+    pub(crate) runs: Vec<Begun>,
+    /// Tasks whose agents were asked to carry them out first.
+    pub(crate) assigned: Vec<(Role, TaskId)>,
+}
+
+impl Began {
+    fn add(&mut self, beginning: Beginning) {
+        match beginning {
+            Beginning::Run(begun) => self.runs.push(begun),
+            Beginning::Assigned { role, task } => self.assigned.push((role, task)),
+        }
+    }
+}
+
+/// What became of a claimed task.
+enum Beginning {
+    Run(Begun),
+    Assigned { role: Role, task: TaskId },
+}
+
 /// Claims and begins. What cannot begin now goes back to the queue as it was. The roles begin beside each other: a context
 /// service that is slow costs the round its deadline once.
-pub(super) async fn round(world: &Arc<World>, rooms: Rooms) -> Vec<Begun> {
+pub(super) async fn round(world: &Arc<World>, rooms: Rooms) -> Began {
     let mut beginning = Vec::new();
     // Those that are claimed have no permits yet: they are counted against what was free before.
     let free = world.gate.free_for_queue(world.settings.queue.share_percent);
@@ -67,41 +90,43 @@ fn keep(world: &World, claimed: &[Claimed]) {
 }
 
 /// A claimed task on its way to its beginning.
-type Beginning = (Lease, JoinHandle<Option<Begun>>);
+type Apart = (Lease, JoinHandle<Option<Beginning>>);
 
 /// Each of them waits for the disk; all together wait about as long as one. What is on its way there goes on when the
 /// dispatcher dies.
-fn begin_all(world: &Arc<World>, claimed: Vec<Claimed>) -> impl Iterator<Item = Beginning> {
+fn begin_all(world: &Arc<World>, claimed: Vec<Claimed>) -> impl Iterator<Item = Apart> {
     claimed.into_iter().map(|claimed| (claimed.lease.clone(), begin_apart(world, claimed)))
 }
 
-async fn all_begun(world: &World, beginning: Vec<Beginning>) -> Vec<Begun> {
-    let mut begun = Vec::with_capacity(beginning.len());
+async fn all_begun(world: &World, beginning: Vec<Apart>) -> Began {
+    let mut began = Began::default();
     for (lease, beginning) in beginning {
         match beginning.await {
-            Ok(beginning) => begun.extend(beginning),
+            Ok(beginning) => beginning.into_iter().for_each(|beginning| began.add(beginning)),
             Err(error) => {
                 tracing::error!(task = %lease.task, %error, "the beginning of a task broke down");
                 give_back(world, &lease).await;
             }
         }
     }
-    begun
+    began
 }
 
-fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Begun>> {
+fn begin_apart(world: &Arc<World>, claimed: Claimed) -> JoinHandle<Option<Beginning>> {
     let (world, presence) = (world.clone(), world.census.enter());
     Handle::current().spawn(async move {
         let _presence = presence;
         let lease = claimed.lease.clone();
         match begin(&world, &claimed).await {
-            Ok(running) => running.map(|running| Begun { running, lease }),
+            Ok(Some(running)) => Some(Beginning::Run(Begun { running, lease })),
+            Ok(None) => Some(Beginning::Assigned { role: claimed.entry.role, task: lease.task }),
             Err(error) => {
                 tracing::debug!(task = %lease.task, %error, "a claimed task does not begin");
                 if let SystemError::UnknownTask { task } = error {
-                    return leave_alone(&world, &lease, &task).await;
+                    leave_alone(&world, &lease, &task).await;
+                    return None;
                 }
-                set_right(&world, claimed).await
+                set_right(&world, claimed).await.map(Beginning::Run)
             }
         }
     })
@@ -168,11 +193,10 @@ pub(super) fn needs_more(entry: &Entry, claimed: &Entry) -> bool {
 }
 
 /// Another daemon took it in, and the queue has nothing of what it is about.
-async fn leave_alone(world: &World, lease: &Lease, task: &TaskId) -> Option<Begun> {
+async fn leave_alone(world: &World, lease: &Lease, task: &TaskId) {
     tracing::warn!(%task, "the shared queue does not say what a task is about: it is parked there");
     give_back(world, lease).await;
     park(world, lease).await;
-    None
 }
 
 async fn give_back(world: &World, lease: &Lease) {

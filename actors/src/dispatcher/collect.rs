@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::begin::{Begun, start};
+use super::execution;
 use super::execution::{Answer, MOST_ATTEMPTS, Seen, own_name, tell_queue};
 use super::refill::{NO_FENCE, regain};
 use super::stream::{append, last_spec};
 use super::takeover::Found;
 use super::underway::{self, Underway};
-use super::{Message, execution};
 use crate::council::{self, Made};
 use crate::domain::answer::Class;
 use crate::domain::council::{Council, Seat};
@@ -258,8 +258,7 @@ pub(super) async fn take(
     let Some(place) = collection.part(&answer.agent).filter(awaited) else { return Ok(false) };
     receipt.keys.push(own_name(answer, collection.row.run, collection.parts[place].attempt));
     end(world, &mut collection, &[(place, answer.outcome.clone())], Some(receipt)).await?;
-    let looking = Message::Executing { task: answer.task.clone(), due: Timestamp(0) };
-    world.registry.tell_dispatcher(looking);
+    execution::look_at(world, &answer.task);
     Ok(true)
 }
 
@@ -276,6 +275,7 @@ async fn end(
     world.registry.underway.remove(&row.task);
     if let Some(report) = report {
         tell_queue(world, row, &Executed::Silent, report).await;
+        world.registry.wake_dispatcher();
     }
     Ok(())
 }
@@ -294,8 +294,8 @@ pub(super) async fn see_to(world: &World, mut collection: Collection) -> Result<
         return Ok(Some(if collection.is_complete() { Seen::Collected { role } } else { Seen::Over }));
     };
     underway::begin(world, &collection.row.task, collection.underway(first, now));
-    let due = timely.iter().map(|(_, part)| collection.due(part)).min();
-    Ok(Some(due.map_or(Seen::Over, Seen::LookAt)))
+    let due = timely.iter().map(|(_, part)| collection.due(part)).min().unwrap_or(now);
+    Ok(Some(Seen::LookAt { due, of: Some(collection.row.role.clone()) }))
 }
 
 /// All that was made is there: the council deliberates on it. What is on its way there goes on when the dispatcher dies.

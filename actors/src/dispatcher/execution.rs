@@ -59,11 +59,13 @@ enum Found {
 pub(super) enum Seen {
     /// Nothing: it is over, or not carried out any more.
     Over,
-    LookAt(Timestamp),
-    /// All that several have made is there, and is to be deliberated on.
-    Collected {
-        role: Role,
+    LookAt {
+        due: Timestamp,
+        /// Whose agents carry it out, each by itself.
+        of: Option<Role>,
     },
+    /// All that several have made is there, and is to be deliberated on.
+    Collected { role: Role },
 }
 
 /// A task whose winner is being carried out, as its stream tells.
@@ -267,7 +269,7 @@ pub(super) async fn see_to(world: &World, task: &TaskId) -> Result<Seen, Journal
             Err(error) => return Err(error),
         }
     }
-    Ok(Seen::LookAt(world.ports.clock.now()))
+    Ok(Seen::LookAt { due: world.ports.clock.now(), of: None })
 }
 
 /// `None` = something was written, and it wants another look.
@@ -281,7 +283,7 @@ async fn see_to_winner(world: &World, found: &Dispatched) -> Result<Option<Seen>
         }
         (_, false) => {
             underway::begin(world, &row.task, found.underway(now));
-            Ok(Some(Seen::LookAt(found.due())))
+            Ok(Some(Seen::LookAt { due: found.due(), of: None }))
         }
         (_, true) => {
             let agent = Arc::from(found.winner.as_str());
@@ -290,14 +292,19 @@ async fn see_to_winner(world: &World, found: &Dispatched) -> Result<Option<Seen>
     }
 }
 
+/// The dispatcher looks at it now.
+pub(super) fn look_at(world: &World, task: &TaskId) {
+    let looking = Message::Executing { task: task.clone(), due: Timestamp(0), of: None };
+    world.registry.tell_dispatcher(looking);
+}
+
 /// The queue took a task for one that waits: its run has ended while nobody watched it.
 pub(super) async fn hand_over(world: &World, lease: &Lease) {
     world.leases.let_go(lease);
     if let Err(error) = world.ports.queue.report(lease, Report::Dispatched).await {
         tracing::warn!(task = %lease.task, %error, "the queue does not know that a winner is carried out");
     }
-    let looking = Message::Executing { task: lease.task.clone(), due: Timestamp(0) };
-    world.registry.tell_dispatcher(looking);
+    look_at(world, &lease.task);
 }
 
 /// A start: the queue hears that the task is in the hands of others; `false` = it has ended meanwhile.

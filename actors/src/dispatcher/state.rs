@@ -9,6 +9,8 @@ use crate::domain::id::{Role, TaskId};
 pub(crate) struct State {
     /// Runs from the queue that are at work.
     at_work: BTreeMap<Role, usize>,
+    /// Tasks that several carry out; each has its place among those at work.
+    carried_out: BTreeMap<TaskId, Role>,
     /// Tasks that several have carried out, and that are still to be deliberated on.
     collected: BTreeSet<(Role, TaskId)>,
     pauses: Pauses,
@@ -30,12 +32,22 @@ enum Round {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     Woken,
-    /// With the role of each run that began.
+    /// With the role of each run that began, and the tasks that several are to carry out.
     RoundOver {
         begun: Vec<Role>,
+        assigned: Vec<(Role, TaskId)>,
     },
     RunSettled {
         role: Role,
+    },
+    /// Several carry it out.
+    Assigned {
+        role: Role,
+        task: TaskId,
+    },
+    /// And do so no more.
+    CarriedOut {
+        task: TaskId,
     },
     Collected {
         role: Role,
@@ -69,16 +81,26 @@ impl State {
     pub(crate) fn apply(&mut self, input: Input, ready: &[Role], per_role: usize) -> Step {
         match input {
             Input::Woken => {}
-            Input::RoundOver { begun } => {
+            Input::RoundOver { begun, assigned } => {
                 let woken = self.round == Round::RunningAndWoken;
                 self.round = Round::Idle;
                 begun.into_iter().for_each(|role| self.add(role));
+                self.carried_out.extend(assigned.into_iter().map(|(role, task)| (task, role)));
                 if !woken {
                     return Step::default();
                 }
             }
             Input::RunSettled { role } => self.remove(&role),
-            Input::Collected { role, task } => drop(self.collected.insert((role, task))),
+            Input::Assigned { role, task } => {
+                self.carried_out.insert(task, role);
+                return Step::default();
+            }
+            Input::CarriedOut { task } if self.carried_out.remove(&task).is_none() => return Step::default(),
+            Input::CarriedOut { .. } => {}
+            Input::Collected { role, task } => {
+                self.carried_out.remove(&task);
+                self.collected.insert((role, task));
+            }
             Input::Paused { version, .. } if version < self.pauses_version => return Step::default(),
             Input::Paused { pauses, version } => (self.pauses, self.pauses_version) = (pauses, version),
         }
@@ -105,7 +127,8 @@ impl State {
     }
 
     fn room(&self, role: &Role, per_role: usize) -> usize {
-        per_role.saturating_sub(self.at_work.get(role).copied().unwrap_or(0))
+        let carried_out = self.carried_out.values().filter(|of| *of == role).count();
+        per_role.saturating_sub(self.at_work.get(role).copied().unwrap_or(0) + carried_out)
     }
 
     /// They come before what nobody has worked on yet.
@@ -148,6 +171,10 @@ mod tests {
         Input::Paused { pauses: Pauses { all, roles: roles.iter().map(|name| role(name)).collect() }, version }
     }
 
+    fn over_with(roles: &[&str]) -> Input {
+        Input::RoundOver { begun: roles.iter().map(|name| role(name)).collect(), assigned: Vec::new() }
+    }
+
     fn rooms(rooms: &[(&str, usize)]) -> Option<Rooms> {
         Some(rooms.iter().map(|(name, room)| (role(name), *room)).collect())
     }
@@ -164,9 +191,9 @@ mod tests {
         let ready = [role("DEV"), role("QA")];
         let mut state = State::filling();
         assert_eq!(apply(&mut state, paused(false, &["QA"], 1), &ready, 3), None);
-        let filled = Input::RoundOver { begun: vec![role("DEV"), role("DEV")] };
+        let filled = over_with(&["DEV", "DEV"]);
         assert_eq!(apply(&mut state, filled, &ready, 3), rooms(&[("DEV", 1)]));
-        assert_eq!(apply(&mut state, Input::RoundOver { begun: vec![role("DEV")] }, &ready, 3), None);
+        assert_eq!(apply(&mut state, over_with(&["DEV"]), &ready, 3), None);
         assert_eq!(apply(&mut state, Input::Woken, &ready, 3), None, "DEV is full, QA is paused");
         assert_eq!(apply(&mut state, paused(false, &[], 2), &ready, 3), rooms(&[("QA", 3)]));
     }
@@ -178,7 +205,7 @@ mod tests {
         assert_eq!(apply(&mut state, Input::Woken, &ready, 2), rooms(&[("DEV", 2)]));
         assert_eq!(apply(&mut state, Input::Woken, &ready, 2), None);
         assert_eq!(apply(&mut state, Input::RunSettled { role: role("DEV") }, &ready, 2), None);
-        let over = Input::RoundOver { begun: vec![role("DEV")] };
+        let over = over_with(&["DEV"]);
         assert_eq!(apply(&mut state, over.clone(), &ready, 2), rooms(&[("DEV", 1)]));
         assert_eq!(apply(&mut state, over, &ready, 2), None);
     }
@@ -202,12 +229,30 @@ mod tests {
         let first = state.apply(collected("a"), &ready, 2);
         assert_eq!(first, Step { begin: begun(&["a"]), rooms: rooms(&[("DEV", 1)]) });
         assert_eq!(state.apply(collected("b"), &ready, 2), Step::default(), "the round may claim that much");
-        let over = Input::RoundOver { begun: vec![role("DEV")] };
+        let over = over_with(&["DEV"]);
         assert_eq!(state.apply(over, &ready, 2), Step::default(), "there is no room");
         let settled = || Input::RunSettled { role: role("DEV") };
         state.apply(paused(true, &[], 1), &ready, 2);
         assert_eq!(state.apply(settled(), &ready, 2), Step::default(), "all is paused");
         let resumed = state.apply(paused(false, &[], 2), &ready, 2);
         assert_eq!(resumed, Step { begin: begun(&["b"]), rooms: None });
+    }
+
+    #[test]
+    fn what_several_carry_out_has_its_place_until_it_is_over() {
+        let (ready, task) = ([role("DEV")], |name: &str| TaskId::parse("task", name).unwrap());
+        let mut state = State::filling();
+        let assigned = vec![(role("DEV"), task("a")), (role("DEV"), task("b"))];
+        let over = Input::RoundOver { begun: Vec::new(), assigned };
+        assert_eq!(apply(&mut state, over, &ready, 3), rooms(&[("DEV", 1)]));
+        assert_eq!(apply(&mut state, over_with(&[]), &ready, 3), None);
+        let known = Input::Assigned { role: role("DEV"), task: task("b") };
+        assert_eq!(apply(&mut state, known, &ready, 3), None, "that is known");
+        let nobody = Input::CarriedOut { task: task("x") };
+        assert_eq!(apply(&mut state, nobody, &ready, 3), None);
+        assert_eq!(apply(&mut state, Input::CarriedOut { task: task("a") }, &ready, 3), rooms(&[("DEV", 2)]));
+        apply(&mut state, over_with(&[]), &ready, 3);
+        let step = state.apply(Input::Collected { role: role("DEV"), task: task("b") }, &ready, 3);
+        assert_eq!(step, Step { begin: vec![(role("DEV"), task("b"))], rooms: rooms(&[("DEV", 2)]) });
     }
 }

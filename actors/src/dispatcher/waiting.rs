@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::execution::is_dispatched;
+use super::execution::{is_dispatched, look_at};
 use super::stream::{MOST_TRIES, came_to, find, told, waits, write};
 use super::{ending, settle};
 use crate::System;
@@ -125,7 +125,9 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
 async fn tell(world: &World, task: &TaskId, news: News) -> u32 {
     let (run, told) = match news {
         News::Asked { run, request } => {
-            world.registry.underway.remove(task);
+            if world.registry.underway.remove(task).is_some() {
+                look_at(world, task);
+            }
             (run, ask(world, task, run, request).await)
         }
         News::Queued { entry, ended } => {

@@ -194,3 +194,17 @@ async fn a_dispatcher_that_dies_meanwhile_takes_up_where_it_was() {
         stage.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_carried_out_at_once_than_may_be_at_work() {
+    let settings = |settings: &mut moothall_actors::Settings| settings.queue.per_role = 2;
+    let stage = usually().settings(settings).council("DEV", 3).start().await;
+    stage.system().enqueue(["t", "u", "v"].map(carried_out).into()).await.unwrap();
+    pass(secs(1)).await;
+    let waiting = async || stage.journal.task(&task("v")).await.unwrap().unwrap().queue;
+    assert_eq!((count(&stage, "TaskAssigned"), waiting().await), (6, Some(QueueState::Queued)));
+    stage.system().cancel(&task("u"), "enough").await.unwrap();
+    pass(secs(10)).await;
+    assert_eq!((count(&stage, "TaskAssigned"), waiting().await), (9, Some(QueueState::Dispatched)));
+    stage.close().await;
+}

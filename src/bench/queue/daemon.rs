@@ -22,10 +22,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SILENT_MS: &str = "600000";
 
 pub(super) async fn starts(plan: &QueuePlan) -> Result<Starts, BenchError> {
-    let (p50_ms, p99_ms) = idle(plan.starts).await?;
+    let (asked, queued) = idle(plan.starts).await?;
     let restart_ms = restart(plan.restart_waiting, 0).await?;
     let restart_with_running_ms = restart(plan.restart_waiting, plan.restart_running).await?;
-    Ok(Starts { p50_ms, p99_ms, restart_ms, restart_with_running_ms })
+    Ok(Starts {
+        p50_ms: percentile(&asked, 0.5),
+        p99_ms: percentile(&asked, 0.99),
+        queued_p50_ms: percentile(&queued, 0.5),
+        queued_p99_ms: percentile(&queued, 0.99),
+        restart_ms,
+        restart_with_running_ms,
+    })
 }
 
 async fn start(home: &Home) -> Result<(Process, TaskServiceClient<Channel>), BenchError> {
@@ -36,12 +43,18 @@ async fn start(home: &Home) -> Result<(Process, TaskServiceClient<Channel>), Ben
     Ok((daemon, client))
 }
 
-/// One task after the other.
-async fn idle(tasks: usize) -> Result<(f64, f64), BenchError> {
+/// In milliseconds, of waits in their order.
+fn percentile(waits: &[Duration], share: f64) -> f64 {
+    let place = (waits.len().saturating_sub(1) as f64 * share).round() as usize;
+    waits.get(place).copied().unwrap_or_default().as_secs_f64() * 1e3
+}
+
+/// One task after the other: how long until each is claimed, since it was asked for and since it is queued. Sorted.
+async fn idle(tasks: usize) -> Result<(Vec<Duration>, Vec<Duration>), BenchError> {
     let home = Home::new("0").await?;
     let (_daemon, mut client) = start(&home).await?;
     let mut events = watch(&mut client, 0).await?;
-    let mut waits = Vec::with_capacity(tasks);
+    let (mut asked, mut queued) = (Vec::with_capacity(tasks), Vec::with_capacity(tasks));
     for number in 0..tasks {
         let id = format!("idle-{number}");
         let work = OrchestrateRequest {
@@ -52,13 +65,15 @@ async fn idle(tasks: usize) -> Result<(f64, f64), BenchError> {
         };
         let began = Instant::now();
         client.submit_task(SubmitTaskRequest { work: Some(work), ..Default::default() }).await.map_err(failed)?;
+        let answered = Instant::now();
         until(&mut events, "TaskClaimed", &id).await?;
-        waits.push(began.elapsed());
+        asked.push(began.elapsed());
+        queued.push(answered.elapsed());
         until(&mut events, "TaskCompleted", &id).await?;
     }
-    waits.sort_unstable();
-    let at = |share: f64| waits.get(((waits.len() - 1) as f64 * share).round() as usize).copied().unwrap_or_default();
-    Ok((at(0.5).as_secs_f64() * 1e3, at(0.99).as_secs_f64() * 1e3))
+    asked.sort_unstable();
+    queued.sort_unstable();
+    Ok((asked, queued))
 }
 
 /// Milliseconds from the start of the process to the first claim.

@@ -63,8 +63,12 @@ pub struct ClaimCost {
 /// In milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Starts {
+    /// From the request until another client sees that the task is claimed: three commits and both ways.
     pub p50_ms: f64,
     pub p99_ms: f64,
+    /// The same from the answer on: the task is in the queue.
+    pub queued_p50_ms: f64,
+    pub queued_p99_ms: f64,
     /// From the start of the process after kill -9 to the first task that is claimed.
     pub restart_ms: f64,
     pub restart_with_running_ms: f64,

@@ -52,7 +52,7 @@ async fn clear(mut connection: MultiplexedConnection, prefix: &str) -> redis::Re
         let (next, keys): (u64, Vec<String>) = redis::cmd("SCAN")
             .arg(cursor)
             .arg("MATCH")
-            .arg(format!("{{{prefix}}}:*"))
+            .arg(format!("{{{prefix}}}*"))
             .arg("COUNT")
             .arg(SCANNED)
             .query_async(&mut connection)

@@ -19,10 +19,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Of new stores: several answers of a model fit in one page, so that little of it stays empty and a commit writes few.
 const PAGE_BYTES: i64 = 8_192;
 
-/// A checkpoint inside a commit after so many pages (32 MiB): often enough to keep the WAL small, seldom enough that
-/// the pages of the indexes are written back once for many inserts.
-const CHECKPOINT_PAGES: i64 = 4_096;
-
 /// What stays of the WAL file once it was written back.
 const WAL_KEPT_BYTES: i64 = 48 << 20;
 
@@ -135,7 +131,8 @@ fn prepare_to_write(conn: &Connection, durability: Durability) -> rusqlite::Resu
         Durability::Off => "OFF",
     };
     conn.pragma_update(None, "synchronous", synchronous)?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    // Checkpoints are beside the commits, not inside.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     conn.pragma_update(None, "cache_size", CACHE_KIB)?;
     conn.pragma_update(None, "foreign_keys", false)?;

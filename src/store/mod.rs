@@ -12,6 +12,7 @@
 //! `prune.rs` how what is too old goes without keeping anybody waiting.
 
 mod backup;
+mod checkpoint;
 mod chore;
 mod connection;
 mod error;
@@ -51,6 +52,7 @@ use moothall_actors::ports::{
 };
 use tokio::sync::watch;
 
+use self::checkpoint::Checkpoints;
 pub use self::connection::Durability;
 pub use self::error::{OpenError, RestoreError, StoreError};
 pub use self::fault::{FaultHook, FaultPoint, UnknownFaultPoint};
@@ -78,6 +80,8 @@ pub struct StoreOptions {
     pub queue_bytes: usize,
     /// How often a full disk is tried again.
     pub retry_every: Duration,
+    /// After so many pages of the write-ahead log it is written back.
+    pub checkpoint_pages: u32,
     /// For tests that end the process at a given place.
     pub fault: Option<FaultHook>,
 }
@@ -89,6 +93,7 @@ impl Default for StoreOptions {
             queue_batches: 65_536,
             queue_bytes: 256 << 20,
             retry_every: Duration::from_secs(1),
+            checkpoint_pages: checkpoint::CHECKPOINT_PAGES,
             fault: None,
         }
     }
@@ -101,6 +106,7 @@ impl fmt::Debug for StoreOptions {
             .field("queue_batches", &self.queue_batches)
             .field("queue_bytes", &self.queue_bytes)
             .field("retry_every", &self.retry_every)
+            .field("checkpoint_pages", &self.checkpoint_pages)
             .finish_non_exhaustive()
     }
 }
@@ -153,7 +159,7 @@ impl SqliteJournal {
         lock: StoreLock,
         folder: Option<TemporaryFolder>,
     ) -> Result<Self, OpenError> {
-        let conn = connection::create(&path, options.durability)?;
+        let mut conn = connection::create(&path, options.durability)?;
         let store_id = connection::store_id(&conn).map_err(OpenError::sqlite(&path))?;
         let bounds = Bounds { batches: options.queue_batches, bytes: options.queue_bytes };
         let head = connection::head(&conn).map_err(OpenError::sqlite(&path))?;
@@ -163,6 +169,8 @@ impl SqliteJournal {
         let alarm = Box::new(move |why: &str| alarmed.lose(why, error::EXIT_DATA));
         let reader = StoreReader::new(path.clone(), store_id, Some(alarm));
         let file = connection::identity(&path).map_err(OpenError::io(&path, "finding the file"))?;
+        let checkpoints = Checkpoints::new(&path, options.durability, options.checkpoint_pages);
+        checkpoints.count(&mut conn).map_err(OpenError::sqlite(&path))?;
         let writer = Writer {
             shared: shared.clone(),
             path: path.clone(),
@@ -174,7 +182,7 @@ impl SqliteJournal {
             streams: Streams::default(),
             decided: VecDeque::new(),
             reopenings: VecDeque::new(),
-            groups: 0,
+            checkpoints,
             lock: Some(lock),
         };
         let thread = std::thread::Builder::new()

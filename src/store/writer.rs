@@ -22,6 +22,7 @@ use moothall_actors::ports::{JournalError, JournalHealth};
 use rusqlite::Connection;
 use tokio::sync::watch;
 
+use super::checkpoint::{self, Checkpoints};
 use super::connection::{self, Durability, FileIdentity};
 use super::error::{Cure, EXIT_DATA, EXIT_IO, chain, is_corrupt};
 use super::fault::{FaultHook, FaultPoint};
@@ -35,15 +36,6 @@ const REOPENINGS: usize = 3;
 const REOPEN_WINDOW: Duration = Duration::from_secs(10);
 /// Between a failure and the reopening.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
-
-/// Above this size of the WAL file the writer waits for readers to let go of it. Usually the checkpoints inside the
-/// commits keep it at half of that.
-const WAL_LIMIT: u64 = 64 << 20;
-/// How often the file's size is looked at, in groups.
-const WAL_CHECK_GROUPS: u32 = 256;
-
-/// How long a checkpoint waits for readers: batches wait meanwhile.
-const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What the callers' side and the writer share.
 pub(super) struct Shared {
@@ -106,7 +98,7 @@ pub(super) struct Writer {
     /// What a group that is durable is to be told, as far as it is not: a panic meanwhile changes nothing of it.
     pub(super) decided: VecDeque<Outcome>,
     pub(super) reopenings: VecDeque<Instant>,
-    pub(super) groups: u32,
+    pub(super) checkpoints: Checkpoints,
     /// `None` = a store that nobody else can find.
     pub(super) lock: Option<StoreLock>,
 }
@@ -168,6 +160,9 @@ impl Writer {
             if self.shared.is_lost() {
                 return;
             }
+            if let Some(conn) = &self.conn {
+                self.checkpoints.tend(conn);
+            }
         }
         self.finish();
     }
@@ -204,7 +199,6 @@ impl Writer {
                 self.shared.queue.settle(pending, outcome);
             }
         }
-        self.keep_wal_small();
         Ok(())
     }
 
@@ -220,7 +214,7 @@ impl Writer {
         self.find_file()?;
         let conn = match self.conn.take() {
             Some(conn) => conn,
-            None => connection::reopen(&self.path, self.durability)?,
+            None => self.reopen()?,
         };
         let done = job(self, &conn);
         if done.is_err() {
@@ -232,6 +226,12 @@ impl Writer {
         }
         self.conn = Some(conn);
         done
+    }
+
+    fn reopen(&self) -> rusqlite::Result<Connection> {
+        let mut conn = connection::reopen(&self.path, self.durability)?;
+        self.checkpoints.count(&mut conn)?;
+        Ok(conn)
     }
 
     fn transact(&mut self, conn: &Connection, group: &VecDeque<Pending>, care: Care) -> Result<(), Trouble> {
@@ -280,7 +280,7 @@ impl Writer {
         self.shared.queue.pause(self.retry_every);
         // Pages that stand in the WAL many times need less room once they are written back.
         if let Some(conn) = &self.conn {
-            let _ = connection::empty_wal(conn, CHECKPOINT_PATIENCE);
+            let _ = connection::empty_wal(conn, checkpoint::PATIENCE);
         }
         None
     }
@@ -314,25 +314,11 @@ impl Writer {
         }
     }
 
-    /// The checkpoints inside commits never wait. When readers follow each other without a gap the file would grow
-    /// for ever: then this one waits for them, but not long, and looks again later.
-    fn keep_wal_small(&mut self) {
-        self.groups = self.groups.wrapping_add(1);
-        if !self.groups.is_multiple_of(WAL_CHECK_GROUPS) {
-            return;
-        }
-        let bytes = fs::metadata(beside(&self.path, "-wal")).map_or(0, |file| file.len());
-        let Some(conn) = self.conn.as_ref().filter(|_| bytes > WAL_LIMIT) else { return };
-        match connection::empty_wal(conn, CHECKPOINT_PATIENCE) {
-            Ok(emptied) => tracing::debug!(bytes, emptied, "the write-ahead log was to be emptied"),
-            Err(error) => tracing::warn!(bytes, %error, "the write-ahead log cannot be written back now"),
-        }
-    }
-
     /// Leaves one file behind, and the lock free.
     fn finish(mut self) {
+        self.checkpoints.settle();
         if let Some(conn) = self.conn.take() {
-            if let Err(error) = connection::empty_wal(&conn, CHECKPOINT_PATIENCE) {
+            if let Err(error) = connection::empty_wal(&conn, checkpoint::PATIENCE) {
                 tracing::warn!(%error, "the last checkpoint failed; the next start makes up for it");
             }
             drop(conn);

@@ -1,10 +1,10 @@
 //! Checkpoints: what the WAL has gathered is written back to the store's file.
 //!
 //! Inside a commit that would hold up every batch for as long as a thousand pages take. So a thread copies them while
-//! commits go on, and the writer writes back only what came meanwhile: then nothing is left, and the next commit begins
-//! the WAL anew.
+//! commits go on and waits until the disk has them, and the writer writes back only what came meanwhile: then nothing is
+//! left, and the next commit begins the WAL anew.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,6 +30,9 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
 pub(super) struct Checkpoints {
     path: PathBuf,
+    /// The store's file, only to wait for the disk. It must stay open longer than every connection of this process: a
+    /// process that closes any handle of a file loses all its locks on it, and those are SQLite's.
+    file: Arc<File>,
     durability: Durability,
     every: u32,
     /// Pages in the WAL as of the last commit, and as of the last look.
@@ -43,9 +46,9 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(super) fn new(path: &Path, durability: Durability, every: u32) -> Self {
+    pub(super) fn new(path: &Path, file: Arc<File>, durability: Durability, every: u32) -> Self {
         let (path, pages) = (path.to_owned(), Arc::default());
-        Self { path, durability, every, pages, seen: 0, due: every, under_way: None, turns: 0 }
+        Self { path, file, durability, every, pages, seen: 0, due: every, under_way: None, turns: 0 }
     }
 
     /// Counts what this connection commits.
@@ -75,8 +78,14 @@ impl Checkpoints {
     }
 
     fn begin(&mut self, conn: &Connection) {
-        let (path, durability) = (self.path.clone(), self.durability);
-        let copy = move || connection::write_back(&connection::reopen(&path, durability)?);
+        let (path, file, durability) = (self.path.clone(), self.file.clone(), self.durability);
+        let copy = move || {
+            connection::write_back(&connection::reopen(&path, durability)?)?;
+            // SQLite itself waits for the disk when nothing is left, which is the writer's part. This takes most of that
+            // wait; it promises nothing, so that a failure is of no account.
+            let _ = (durability == Durability::Full).then(|| file.sync_data());
+            Ok(())
+        };
         match thread::Builder::new().name("checkpoint".to_owned()).spawn(copy) {
             Ok(thread) => self.under_way = Some(thread),
             Err(error) => {

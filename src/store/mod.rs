@@ -38,6 +38,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -167,9 +168,10 @@ impl SqliteJournal {
         let shared = Arc::new(Shared { queue: Queue::new(bounds), health, head });
         let alarmed = shared.clone();
         let alarm = Box::new(move |why: &str| alarmed.lose(why, error::EXIT_DATA));
-        let reader = StoreReader::new(path.clone(), store_id, Some(alarm));
+        let opened = Arc::new(File::open(&path).map_err(OpenError::io(&path, "opening the file"))?);
+        let reader = StoreReader::new(path.clone(), store_id, Some(alarm), Some(opened.clone()));
         let file = connection::identity(&path).map_err(OpenError::io(&path, "finding the file"))?;
-        let checkpoints = Checkpoints::new(&path, options.durability, options.checkpoint_pages);
+        let checkpoints = Checkpoints::new(&path, opened, options.durability, options.checkpoint_pages);
         checkpoints.count(&mut conn).map_err(OpenError::sqlite(&path))?;
         let writer = Writer {
             shared: shared.clone(),

@@ -1,6 +1,7 @@
 //! Reading: some connections beside the writer's, each used by one blocking task at a time. WAL lets them read while
 //! the writer writes; they see what was committed when their read began.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +48,8 @@ struct Pool {
     /// Opened when first needed, at most as many as there are permits.
     idle: Mutex<Vec<Connection>>,
     alarm: Option<Alarm>,
+    /// Outlives the connections.
+    _file: Option<Arc<File>>,
 }
 
 impl StoreReader {
@@ -54,12 +57,12 @@ impl StoreReader {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let conn = connection::read_only_checked(path)?;
         let store_id = connection::store_id(&conn).map_err(OpenError::sqlite(path))?;
-        Ok(Self::new(path.to_owned(), store_id, None))
+        Ok(Self::new(path.to_owned(), store_id, None, None))
     }
 
-    pub(super) fn new(path: PathBuf, store_id: String, alarm: Option<Alarm>) -> Self {
+    pub(super) fn new(path: PathBuf, store_id: String, alarm: Option<Alarm>, file: Option<Arc<File>>) -> Self {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        Self { pool: Arc::new(Pool { path, store_id, permits, idle: Mutex::default(), alarm }) }
+        Self { pool: Arc::new(Pool { path, store_id, permits, idle: Mutex::default(), alarm, _file: file }) }
     }
 
     /// The UUID that its first migration gave it.

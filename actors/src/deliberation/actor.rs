@@ -234,11 +234,12 @@ impl Live {
     }
 
     /// Outcomes that came one after the other share a batch: under load the answers of a wave. The last one of a wave
-    /// waits for no others, and only that one is waited for.
+    /// waits for no others, and only that one is waited for; after the last wave, only what is decided right behind it.
     fn flush(&mut self, myself: &ActorRef<Message>) {
         let noted = std::mem::take(&mut self.noted);
         if let Some((state, pen)) = self.state.as_mut().filter(|_| !noted.is_empty()) {
-            pen.note(&self.world.ports, noted, state.awaited() > 0, |batch| ack(myself, batch));
+            let patient = state.awaited() > 0 || state.is_ahead();
+            pen.note(&self.world.ports, noted, patient, |batch| ack(myself, batch));
         }
     }
 

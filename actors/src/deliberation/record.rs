@@ -285,6 +285,16 @@ impl Record {
         })
     }
 
+    /// Whether nobody is asked after the current wave.
+    pub(super) fn is_last_wave(&self) -> bool {
+        match self.wave.stage {
+            Stage::Propose => self.plan.rounds == 0,
+            Stage::Critique => self.is_made(),
+            Stage::Revise => self.wave.round >= self.plan.rounds,
+            Stage::Score | Stage::Select => true,
+        }
+    }
+
     /// Opens the next wave. Nobody revises without a review of this round.
     fn enter(&mut self, wave: Wave) {
         self.begin_wave(wave);

@@ -1,6 +1,7 @@
 //! What a deliberation decides: an input goes in, effects come out. No await, no clock, no randomness.
 //!
 //! Outcomes of one wave decide nothing alone: each is appended as it comes, and the wave ends when all are durable.
+//! After the last wave nobody is asked: what follows from it is appended right behind it, and both wait together.
 //! While a decision is being written, further inputs wait; a decision waits until earlier outcomes are durable.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +40,10 @@ pub(crate) struct State {
     repeats: BTreeMap<CallId, Repeats>,
     /// Calls of the current wave whose outcome is on its way to the journal, or there.
     noted: BTreeSet<CallId>,
+    /// Outcomes on their way, the oldest first.
+    pub(super) unwritten: VecDeque<Event>,
+    /// The record as it will be when they are there, once that is the ground of the scoring.
+    pub(super) ahead: Option<Box<Record>>,
     /// Calls of the current wave that were asked and have no outcome yet.
     awaited: usize,
 }
@@ -66,6 +71,8 @@ impl State {
             scoring: None,
             repeats: BTreeMap::new(),
             noted: BTreeSet::new(),
+            unwritten: VecDeque::new(),
+            ahead: None,
             awaited: 0,
         }
     }
@@ -114,8 +121,8 @@ impl State {
             Input::Begin => self.decide(Event::DeliberationStarted(self.record.plan.clone()), None, effects),
             Input::Begun => self.begun(now, effects),
             Input::Resume => self.resume(effects),
-            Input::Answered { call, answer, draft } => self.answered(call, answer, draft, effects),
-            Input::Failed { call, failure } => self.failed(call, failure, effects),
+            Input::Answered { call, answer, draft } => self.answered(now, call, answer, draft, effects),
+            Input::Failed { call, failure } => self.failed(now, call, failure, effects),
             Input::Appended { events } => self.appended(now, events, effects),
             Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
             Input::WaveTimeUp { .. } => {}
@@ -130,11 +137,15 @@ impl State {
         }
     }
 
-    fn note(&mut self, call: CallId, event: Event, effects: &mut Vec<Effect>) {
+    fn note(&mut self, now: Timestamp, call: CallId, event: Event, effects: &mut Vec<Effect>) {
         self.noted.insert(call);
         self.awaited = self.awaited.saturating_sub(1);
         self.pending += 1;
+        self.unwritten.push_back(event.clone());
         effects.push(Effect::Note(event));
+        if self.awaited == 0 && !self.out_of_time && self.record.is_last_wave() {
+            self.go_ahead(now, effects);
+        }
     }
 
     pub(super) fn decide(&mut self, event: Event, task: Option<Event>, effects: &mut Vec<Effect>) {
@@ -143,14 +154,21 @@ impl State {
         effects.push(Effect::Decide { event, task: task.map(Box::new) });
     }
 
-    fn answered(&mut self, call: CallId, mut answer: Answer, draft: Option<Draft>, effects: &mut Vec<Effect>) {
+    fn answered(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        mut answer: Answer,
+        draft: Option<Draft>,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.is_awaited(&call) {
             answer.attempts = answer.attempts.max(1) + self.spent(&call);
-            self.note(call.clone(), Event::CallAnswered { call, answer, draft }, effects);
+            self.note(now, call.clone(), Event::CallAnswered { call, answer, draft }, effects);
         }
     }
 
-    fn failed(&mut self, call: CallId, mut failure: Failure, effects: &mut Vec<Effect>) {
+    fn failed(&mut self, now: Timestamp, call: CallId, mut failure: Failure, effects: &mut Vec<Effect>) {
         if !self.is_awaited(&call) {
             return;
         }
@@ -165,7 +183,7 @@ impl State {
             return;
         }
         failure.attempts = spent;
-        self.note(call.clone(), Event::CallFailed { call, failure }, effects);
+        self.note(now, call.clone(), Event::CallFailed { call, failure }, effects);
     }
 
     /// Whether the outcome of this call is still of use.
@@ -202,8 +220,14 @@ impl State {
                 self.begun(now, effects);
                 continue;
             }
+            if matches!(new.event, Event::CallAnswered { .. } | Event::CallFailed { .. }) {
+                self.unwritten.pop_front();
+            }
             self.record.apply(&new.event, new.at);
             self.after(&new, effects);
+            if self.unwritten.is_empty() && self.ahead.take().is_some() && self.scoring.is_some() {
+                effects.push(Effect::Show(show::scoring(&self.record)));
+            }
             if matches!(new.event, Event::DeliberationResumed {}) && !self.record.is_settled() {
                 self.enter_wave(effects);
             }
@@ -316,8 +340,8 @@ impl State {
 
     /// No model ever answered: the causes are the message, never a made-up text.
     pub(super) fn fail(&mut self, effects: &mut Vec<Effect>) {
-        let missing = self.record.missing.clone();
-        let class = if self.out_of_time { Class::TimedOut } else { worst(&missing) };
+        let missing = &self.ground().missing;
+        let class = if self.out_of_time { Class::TimedOut } else { worst(missing) };
         let causes: Vec<_> = missing.iter().map(|seat| format!("{}: {}", seat.agent, seat.reason)).collect();
         let message: Arc<str> = format!("no agent answered ({})", causes.join("; ")).into();
         self.give_up(class, message, effects);
@@ -325,7 +349,7 @@ impl State {
 
     /// Ends the run without a verdict.
     fn give_up(&mut self, class: Class, message: Arc<str>, effects: &mut Vec<Effect>) {
-        let missing = self.record.missing.clone();
+        let missing = self.ground().missing.clone();
         let task = Event::TaskFailed(TaskFailure { run: self.record.plan.run.run, class, message: message.clone() });
         self.decide(Event::DeliberationFailed { class, message, missing }, Some(task), effects);
     }

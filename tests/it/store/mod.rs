@@ -1,5 +1,6 @@
 //! Tests of the journal on disk: one contract for every journal, and what only a disk can do.
 
+mod checkpoint;
 mod conformance;
 mod damage;
 pub(crate) mod disk;

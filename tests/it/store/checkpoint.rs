@@ -44,14 +44,14 @@ async fn a_reader_of_old_pages_is_in_nobodys_way() {
     write(&journal, 0).await;
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN").unwrap();
-    let seen = |conn: &rusqlite::Connection| -> u64 {
+    let seen = |conn: &rusqlite::Connection| -> i64 {
         conn.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap()
     };
-    assert_eq!(seen(&reader), EVENTS);
+    assert_eq!(seen(&reader), EVENTS as i64);
     write(&journal, EVENTS).await;
-    assert_eq!(seen(&reader), EVENTS, "it sees what it saw");
+    assert_eq!(seen(&reader), EVENTS as i64, "it sees what it saw");
     reader.execute_batch("COMMIT").unwrap();
-    assert_eq!(seen(&reader), 2 * EVENTS);
+    assert_eq!(seen(&reader), 2 * EVENTS as i64);
     write(&journal, 2 * EVENTS).await;
     let sizes = journal.reader().file_sizes().await.unwrap();
     assert!(sizes.database > 5 * EVENTS * EVENT_BYTES as u64 / 2, "all but the end was written back: {sizes:?}");

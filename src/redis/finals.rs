@@ -12,7 +12,7 @@ use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::id::{EventId, RunId, TaskId};
 use moothall_actors::domain::queue::{Entry, Fence};
 use moothall_actors::ports::queue::{Claimed, Consequence, Lease, QueueError, Report};
-use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, SharedQueue};
+use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, Reasserted, SharedQueue};
 use redis::Value;
 
 use super::call::{About, garbled};
@@ -58,11 +58,7 @@ impl RedisQueue {
 
 #[async_trait]
 impl SharedQueue for RedisQueue {
-    async fn reassert(
-        &self,
-        entries: Vec<Entry>,
-        ended: BTreeMap<RunId, Ending>,
-    ) -> Result<Vec<Consequence>, QueueError> {
+    async fn reassert(&self, entries: Vec<Entry>, ended: BTreeMap<RunId, Ending>) -> Result<Reasserted, QueueError> {
         self.say_all(entries, ended).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use moothall_actors::domain::id::{RunId, TaskId};
 use moothall_actors::domain::queue::{Entry, QueueState};
 use moothall_actors::ports::queue::{Consequence, QueueError};
-use moothall_actors::ports::shared::Ending;
+use moothall_actors::ports::shared::{Ending, Reasserted};
 use redis::Value;
 
 use super::call::{About, garbled, unavailable};
@@ -37,7 +37,7 @@ impl RedisQueue {
         &self,
         entries: Vec<Entry>,
         ended: BTreeMap<RunId, Ending>,
-    ) -> Result<Vec<Consequence>, QueueError> {
+    ) -> Result<Reasserted, QueueError> {
         let entries = needed_first(once_each(entries));
         // All that stands otherwise becomes as it is said.
         self.said.0.store(0, Ordering::Release);
@@ -52,7 +52,7 @@ impl RedisQueue {
             }
             if self.caller.highest().epoch == epoch {
                 self.say_that_was_all(epoch).await?;
-                return Ok(news);
+                return Ok(Reasserted { epoch, changed: news });
             }
         }
         Err(unavailable("it began anew while it was told what the journal knows"))

@@ -1,6 +1,6 @@
 //! A round: claims as many tasks as there is room for and begins their runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use super::state::Rooms;
 use super::stream::{Told, told};
 use super::takeover::{self, Found};
-use super::{collect, enqueue, execution, settle, stream};
+use super::tell::{News, tell};
+use super::{collect, execution, settle, stream};
 use crate::context::Background;
 use crate::council::{self, Made};
 use crate::domain::council::Council;
@@ -22,6 +23,9 @@ use crate::ports::queue::{Claim, Claimed, Lease, QueueError, Report, Request};
 use crate::ports::{TaskRow, TaskStatus};
 use crate::running::Running;
 use crate::world::World;
+
+/// A round must not wait for what may only come after it.
+const WAITS_OF_A_ROUND: usize = 5;
 
 /// A run from the queue that is at work.
 #[derive(Debug)]
@@ -179,7 +183,7 @@ async fn bring_up_to_date(world: &Arc<World>, claimed: &Entry) {
     }
     match told(&*world.ports.journal, &claimed.task).await {
         Ok(Told { entry: Some(entry), .. }) if needs_more(&entry, claimed) => {
-            enqueue::amend(world, Entry::clone(&entry)).await;
+            tell(world, News::Amended(Entry::clone(&entry)), &mut BTreeMap::new(), WAITS_OF_A_ROUND).await;
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(task = %claimed.task, %error, "what a task needs by now is not known"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::shared::is_away;
 use super::stream::{MOST_TRIES, Told, append, came_to, find, told, waits};
-use super::{Message, settle, story};
+use super::tell::{News, UNTIL_TOLD, tell};
+use super::{Message, story};
 use crate::System;
 use crate::domain::event::Event;
 use crate::domain::id::{TaskId, Timestamp};
@@ -326,48 +327,10 @@ fn beginning(first: Event, new: &NewTask, entry: &Entry) -> Vec<Event> {
 /// Tells the queue what the journal has.
 pub(super) async fn tell_queue(world: &Arc<World>, prepared: Prepared) -> Vec<Enqueued> {
     let Prepared { all, new, amended, mut ended } = prepared;
-    tell(world, News::Enqueued(new.into_iter().map(|(_, entry)| entry).collect()), &mut ended).await;
+    tell(world, News::Enqueued(new.into_iter().map(|(_, entry)| entry).collect()), &mut ended, UNTIL_TOLD).await;
     for (_, entry, _) in amended {
-        tell(world, News::Amended(entry), &mut ended).await;
+        tell(world, News::Amended(entry), &mut ended, UNTIL_TOLD).await;
     }
     world.registry.tell_dispatcher(Message::Wake);
     all
-}
-
-/// Tells the queue what the journal has of a task that waits.
-pub(super) async fn amend(world: &Arc<World>, entry: Entry) {
-    tell(world, News::Amended(entry), &mut BTreeMap::new()).await;
-}
-
-enum News {
-    Enqueued(Vec<Entry>),
-    Amended(Entry),
-}
-
-/// A need that ended in between is looked up again; what cannot be told now is told at the next start.
-async fn tell(world: &World, news: News, ended: &mut BTreeMap<TaskId, QueueState>) {
-    if is_away(world) {
-        return world.leases.could_not_tell();
-    }
-    let queue = &world.ports.queue;
-    for _ in 0..MOST_TRIES {
-        let told = match &news {
-            News::Enqueued(entries) => queue.enqueue(entries.clone(), ended.clone()).await,
-            News::Amended(entry) => queue.amend(entry.clone(), ended.clone()).await,
-        };
-        match told {
-            Ok(consequences) => return settle::record(world, consequences).await,
-            Err(QueueError::UnknownNeeds(needs)) => {
-                for need in needs {
-                    let state = find(world, &need).await.ok().flatten().as_ref().and_then(came_to);
-                    ended.extend(state.map(|state| (need, state)));
-                }
-            }
-            Err(error) => {
-                world.leases.could_not_tell();
-                tracing::warn!(%error, "the queue could not be told of a task; it is told again, at the next start at the latest");
-                return;
-            }
-        }
-    }
 }

@@ -12,7 +12,7 @@ use crate::domain::id::TaskId;
 use crate::domain::queue::{Entry, QueueState, Standing};
 use crate::error::SystemError;
 use crate::ports::queue::{Consequence, Filter};
-use crate::ports::shared::SharedQueue;
+use crate::ports::shared::{Reasserted, SharedQueue};
 use crate::world::World;
 
 /// Rows compared at once.
@@ -80,8 +80,8 @@ async fn fill_shared(
     world.leases.begin_telling();
     hear(world, shared, &mut keeping).await?;
     let standings = world.ports.journal.recovery().await?.queued;
-    let changed = refill::say(world, shared, &standings).await?;
-    keeping.said = shared.epoch();
+    let Reasserted { epoch, changed } = refill::say(world, shared, &standings).await?;
+    keeping.said = epoch;
     let mut begun = refill::begin_again(world, shared, &standings).await?;
     let mut executing = Vec::new();
     for Standing { entry, .. } in standings.iter().filter(|standing| standing.state == QueueState::Dispatched) {

@@ -35,6 +35,7 @@ mod state;
 mod story;
 mod stream;
 mod takeover;
+mod tell;
 mod underway;
 mod waiting;
 

@@ -18,8 +18,8 @@ use super::stream::told;
 use crate::domain::id::{RunId, TaskId};
 use crate::domain::queue::{Entry, QueueState, Standing};
 use crate::error::SystemError;
-use crate::ports::queue::{Consequence, Filter, Lease, QueueError, Report};
-use crate::ports::shared::{Ending, SharedQueue};
+use crate::ports::queue::{Filter, Lease, QueueError, Report};
+use crate::ports::shared::{Ending, Reasserted, SharedQueue};
 use crate::ports::{TaskRow, TaskStatus};
 use crate::world::World;
 
@@ -28,8 +28,7 @@ pub(super) async fn refill(world: &Arc<World>, shared: &Arc<dyn SharedQueue>) ->
     world.leases.begin_telling();
     let refilled = async {
         let standings = world.ports.journal.recovery().await?.queued;
-        let changed = say(world, shared, &standings).await?;
-        let epoch = shared.epoch();
+        let Reasserted { epoch, changed } = say(world, shared, &standings).await?;
         hold(world, shared, world.leases.all()).await?;
         record(world, changed.into_iter().filter(|news| news.state == QueueState::Skipped).collect()).await;
         tracing::info!(tasks = standings.len(), epoch, "the shared queue was told what the journal knows");
@@ -47,7 +46,7 @@ pub(super) async fn say(
     world: &Arc<World>,
     shared: &Arc<dyn SharedQueue>,
     standings: &[Standing],
-) -> Result<Vec<Consequence>, SystemError> {
+) -> Result<Reasserted, SystemError> {
     let mut entries: Vec<Entry> = standings.iter().map(Standing::to_entry).collect();
     story::let_go(world, &mut entries).await?;
     let mut ended = world.leases.endings();

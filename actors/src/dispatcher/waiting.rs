@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::execution::{is_dispatched, look_at};
 use super::stream::{MOST_TRIES, came_to, find, told, waits, write};
-use super::{ending, settle};
+use super::{ending, settle, tell};
 use crate::System;
 use crate::domain::event::Event;
 use crate::domain::id::{RunId, TaskId};
@@ -123,24 +123,25 @@ async fn decide(world: &World, row: &TaskRow, wish: &Wish) -> Result<Decided, Sy
 
 /// The queue hears of it, and what follows for other tasks is written.
 async fn tell(world: &World, task: &TaskId, news: News) -> u32 {
-    let (run, told) = match news {
+    let run = match news {
         News::Asked { run, request } => {
             if world.registry.underway.remove(task).is_some() {
                 look_at(world, task);
             }
-            (run, ask(world, task, run, request).await)
+            match ask(world, task, run, request).await {
+                Ok(consequences) => settle::record(world, consequences).await,
+                Err(error) => {
+                    world.leases.could_not_tell();
+                    tracing::warn!(%task, %error, "the queue could not be told; it is told again, at the next start at the latest");
+                }
+            }
+            run
         }
-        News::Queued { entry, ended } => {
-            (entry.run, world.ports.queue.enqueue(vec![Entry::clone(&entry)], ended).await)
+        News::Queued { entry, mut ended } => {
+            tell::tell(world, tell::News::Enqueued(vec![Entry::clone(&entry)]), &mut ended, tell::UNTIL_TOLD).await;
+            entry.run
         }
     };
-    match told {
-        Ok(consequences) => settle::record(world, consequences).await,
-        Err(error) => {
-            world.leases.could_not_tell();
-            tracing::warn!(%task, %error, "the queue could not be told; it is told again, at the next start at the latest");
-        }
-    }
     world.registry.wake_dispatcher();
     run
 }

@@ -46,6 +46,15 @@ pub struct Origin {
     pub lost_by: Option<Arc<str>>,
 }
 
+/// What came of a journal's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reasserted {
+    /// In which all of it was said; a later one has to be told anew.
+    pub epoch: u64,
+    /// Tasks of others that changed with it.
+    pub changed: Vec<Consequence>,
+}
+
 /// How a queue is, as a status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueHealth {
@@ -69,11 +78,7 @@ pub trait SharedQueue: TaskQueue {
     /// Says what a journal knows: all that is not over, and how those runs ended that the queue has open. What is missing
     /// is put back, what stands otherwise becomes as it is said, and then claims of this daemon are answered. What somebody
     /// holds in this epoch is left alone, and so is a later run.
-    async fn reassert(
-        &self,
-        entries: Vec<Entry>,
-        ended: BTreeMap<RunId, Ending>,
-    ) -> Result<Vec<Consequence>, QueueError>;
+    async fn reassert(&self, entries: Vec<Entry>, ended: BTreeMap<RunId, Ending>) -> Result<Reasserted, QueueError>;
 
     /// A holder that works on gets back what it held, under new fences, unless somebody has taken it over. DISPATCHED tasks
     /// stay so.

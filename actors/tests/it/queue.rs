@@ -8,7 +8,7 @@ use moothall_actors::domain::plan::Change;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{Journal as _, TaskStatus};
-use moothall_actors::testing::{FakeContexts, Scenario, Stage, draft, spec};
+use moothall_actors::testing::{FakeContexts, JournalFaults, Random, Scenario, Stage, draft, spec};
 use moothall_actors::view::TaskState;
 use moothall_actors::{Approved, Enqueued, NewPlan, NewTask};
 
@@ -116,6 +116,29 @@ async fn what_fails_for_good_blocks_or_skips_what_needs_it() {
     assert_eq!(standing(&stage, "blocked").await, (TaskStatus::Open, Some(QueueState::Blocked), 1));
     assert_eq!(standing(&stage, "behind").await, (TaskStatus::Skipped, None, 1));
     stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_need_is_just_being_skipped_is_skipped_too() {
+    for moment in (0..40).map(|step| ms(step * 5)) {
+        let faults = JournalFaults { random: Random::new(1), delay_ms: 40, busy_percent: 0 };
+        let stage = Scenario::new().journal_faults(faults).council("DEV", 3).start().await;
+        let system = stage.system().clone();
+        system.pause_dispatch(None).await.unwrap();
+        let skip = |name, need| NewTask { on_failure: OnDependencyFailure::Skip, ..new(name, &[need]) };
+        enqueue(&stage, vec![new("a", &[]), skip("b", "a")]).await.unwrap();
+        let cancelled = async { system.cancel(&task("a"), "too dear").await };
+        let late = async {
+            pass(moment).await;
+            enqueue(&stage, vec![skip("c", "b")]).await
+        };
+        let (cancelled, enqueued) = tokio::join!(cancelled, late);
+        cancelled.unwrap();
+        enqueued.unwrap();
+        until_ended(&stage, 3).await;
+        assert_eq!(ended(&stage, "TaskSkipped"), ["b", "c"], "after {moment:?}");
+        stage.close().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

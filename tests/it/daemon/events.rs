@@ -88,7 +88,7 @@ async fn others_see_what_fails_and_what_that_does_to_the_rest() -> Result<()> {
     daemon.stop().await
 }
 
-fn plan(name: &str, tasks: usize) -> Value {
+pub(super) fn plan(name: &str, tasks: usize) -> Value {
     let task = |place: usize| {
         // Waves of five: each but the first waits for one of the wave before.
         let needs: Vec<String> = place.checked_sub(5).map(|before| format!("{name}-{before}")).into_iter().collect();

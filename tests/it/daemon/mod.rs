@@ -25,5 +25,6 @@ mod request;
 mod retention;
 mod runners;
 mod shared;
+mod shared_troubles;
 mod streams;
 mod wire;

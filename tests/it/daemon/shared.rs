@@ -23,7 +23,7 @@ type Tasks = TaskServiceClient<Channel>;
 /// Short enough to be waited for, and long enough for a machine under load.
 const LEASE: Duration = Duration::from_secs(3);
 /// How soon the tasks of a daemon that is gone are at work again, with the lease of every day.
-const TAKEN_OVER: Duration = Duration::from_secs(60);
+pub(super) const TAKEN_OVER: Duration = Duration::from_secs(60);
 
 fn sharing(home: Home, events: &nats::server::Server, redis: &Redis) -> Home {
     with_events(home, events)
@@ -57,7 +57,7 @@ async fn until_completed(tasks: &Tasks, id: &str) -> Result<()> {
 }
 
 /// How the daemon says its queue is.
-async fn queue_health(daemon: &Daemon) -> Result<Value> {
+pub(super) async fn queue_health(daemon: &Daemon) -> Result<Value> {
     let (_, body) = daemon.page("/health").await?;
     let health: Value = serde_json::from_str(&body)?;
     Ok(health["components"]["queue"].clone())
@@ -101,15 +101,15 @@ fn count(record: &Record, is_meant: impl Fn(&Event) -> bool) -> usize {
 }
 
 /// Each knows nothing of the other but what the queue says.
-struct Pair {
-    events: nats::server::Server,
-    _redis: Redis,
-    homes: [Home; 2],
-    daemons: [Daemon; 2],
+pub(super) struct Pair {
+    pub(super) events: nats::server::Server,
+    pub(super) redis: Redis,
+    pub(super) homes: [Home; 2],
+    pub(super) daemons: [Daemon; 2],
     _sim: moothall::sim::SimServer,
 }
 
-async fn pair(latency: Duration, per_role: usize) -> Result<Pair> {
+pub(super) async fn pair(latency: Duration, per_role: usize) -> Result<Pair> {
     let (sim, events, redis) = (simulator(latency).await?, nats::server::Server::start().await?, Redis::start().await);
     let home = || -> Result<Home> {
         let home = sharing(Home::new(sim.addr())?, &events, &redis);
@@ -121,13 +121,13 @@ async fn pair(latency: Duration, per_role: usize) -> Result<Pair> {
         until_well(daemon).await?;
         until_queue_is(daemon, "healthy").await?;
     }
-    Ok(Pair { events, _redis: redis, homes, daemons, _sim: sim })
+    Ok(Pair { events, redis, homes, daemons, _sim: sim })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_daemons_share_a_plan_and_each_task_is_begun_and_told_once() -> Result<()> {
     const TASKS: usize = 24;
-    let Pair { events, homes, daemons, _redis, _sim } = pair(Duration::from_millis(150), 3).await?;
+    let Pair { events, homes, daemons, redis: _redis, _sim } = pair(Duration::from_millis(150), 3).await?;
     let mut first = tasks(&daemons[0]).await?;
     for number in 0..TASKS {
         // Waves of eight: each but the first waits for one of the wave before.
@@ -174,7 +174,7 @@ async fn what_a_killed_daemon_held_is_taken_over_and_it_comes_back_to_nothing() 
     const EACH: usize = 3;
     let pair = pair(Duration::from_millis(1_500), EACH).await?;
     both_at_work(&pair, EACH).await?;
-    let Pair { events, homes, daemons: [one, two], _redis, _sim } = pair;
+    let Pair { events, homes, daemons: [one, two], redis: _redis, _sim } = pair;
     two.kill().await?;
     until_told(&events, 2 * EACH, TAKEN_OVER).await?;
     let two = homes[1].start().await?;
@@ -200,7 +200,7 @@ async fn a_daemon_that_stood_still_for_longer_than_its_leases_is_refused_with_it
     const EACH: usize = 2;
     let pair = pair(Duration::from_millis(2_000), EACH).await?;
     both_at_work(&pair, EACH).await?;
-    let Pair { events, homes, daemons: [one, two], _redis, _sim } = pair;
+    let Pair { events, homes, daemons: [one, two], redis: _redis, _sim } = pair;
     two.signal(Signal::STOP)?;
     until_told(&events, 2 * EACH, TAKEN_OVER).await?;
     two.signal(Signal::CONT)?;

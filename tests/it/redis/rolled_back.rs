@@ -137,7 +137,7 @@ async fn needs_that_ended_since_the_copy_count_for_those_that_wait() {
     roll_back(&mut server, &old).await;
     let entries: Vec<Entry> = entries(&queue).await.into_iter().filter(|entry| !entry.needs.is_empty()).collect();
     assert_eq!(entries.len(), 4);
-    let told = queue.reassert(entries, known).await.unwrap();
+    let told = queue.reassert(entries, known).await.unwrap().changed;
     let expected = [
         ("by-done", QueueState::Queued, "done"),
         ("by-elsewhere", QueueState::Queued, "elsewhere"),

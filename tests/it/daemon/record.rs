@@ -30,13 +30,16 @@ impl Record {
         }
     }
 
-    /// The final events of each task, by its stream.
+    /// The final events of each task, by its stream, but for what was made of a run that another daemon had by then.
     pub(super) fn finals(&self) -> BTreeMap<String, Vec<&Event>> {
         let mut finals: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
         for recorded in &self.events {
             let event = &recorded.event.event;
             if matches!(event, Event::TaskAccepted { .. }) {
                 finals.entry(recorded.stream.to_string()).or_default();
+            }
+            if matches!(event, Event::RunSuperseded { .. }) {
+                finals.entry(recorded.stream.to_string()).or_default().clear();
             }
             if event.is_final() {
                 finals.entry(recorded.stream.to_string()).or_default().push(event);

@@ -285,7 +285,7 @@ impl Record {
         })
     }
 
-    /// Whether nobody is asked after the current wave.
+    /// Whether no seat is asked after the current wave: the scores follow, or the verdict.
     pub(super) fn is_last_wave(&self) -> bool {
         match self.wave.stage {
             Stage::Propose => self.plan.rounds == 0,

@@ -40,7 +40,7 @@ pub(crate) struct State {
     repeats: BTreeMap<CallId, Repeats>,
     /// Calls of the current wave whose outcome is on its way to the journal, or there.
     noted: BTreeSet<CallId>,
-    /// Outcomes on their way, the oldest first.
+    /// Outcomes of the last wave on their way, the oldest first.
     pub(super) unwritten: VecDeque<Event>,
     /// The record as it will be when they are there, once that is the ground of the scoring.
     pub(super) ahead: Option<Box<Record>>,
@@ -141,9 +141,12 @@ impl State {
         self.noted.insert(call);
         self.awaited = self.awaited.saturating_sub(1);
         self.pending += 1;
-        self.unwritten.push_back(event.clone());
+        let is_last = self.record.is_last_wave();
+        if is_last {
+            self.unwritten.push_back(event.clone());
+        }
         effects.push(Effect::Note(event));
-        if self.awaited == 0 && !self.out_of_time && self.record.is_last_wave() {
+        if is_last && self.awaited == 0 && !self.out_of_time {
             self.go_ahead(now, effects);
         }
     }

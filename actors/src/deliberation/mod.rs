@@ -19,6 +19,8 @@ mod drafting;
 mod election;
 pub(crate) mod json;
 mod judging;
+#[cfg(test)]
+mod judging_tests;
 mod load;
 mod message;
 mod outputs;

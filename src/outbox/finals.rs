@@ -10,7 +10,7 @@ use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::id::RunId;
 use moothall_actors::ports::JournalError;
 use moothall_actors::ports::queue::QueueError;
-use moothall_actors::ports::shared::{Final, SharedQueue};
+use moothall_actors::ports::shared::{Final, SharedQueue, Unpublished};
 use uuid::Uuid;
 
 use super::ends::Of;
@@ -71,7 +71,7 @@ impl Finals {
 
     /// How many are out. What went out before another one failed is said to be out all the same.
     async fn round(&self) -> Result<usize, Trouble> {
-        let finals = self.queue.unpublished(AT_ONCE).await?;
+        let Unpublished { epoch, finals } = self.queue.unpublished(AT_ONCE).await?;
         let told = join_all(finals.iter().map(|end| self.tell(end))).await;
         let (mut out, mut trouble): (Vec<RunId>, _) = (Vec::new(), None);
         for (end, told) in finals.into_iter().zip(told) {
@@ -81,7 +81,7 @@ impl Finals {
             }
         }
         if !out.is_empty() {
-            self.queue.published(&out).await?;
+            self.queue.published(epoch, &out).await?;
         }
         trouble.map_or(Ok(out.len()), Err)
     }

@@ -12,7 +12,7 @@ use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::id::{EventId, RunId, TaskId};
 use moothall_actors::domain::queue::{Entry, Fence};
 use moothall_actors::ports::queue::{Claimed, Consequence, Lease, QueueError, Report};
-use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, Reasserted, SharedQueue};
+use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, Reasserted, SharedQueue, Unpublished};
 use redis::Value;
 
 use super::call::{About, garbled};
@@ -48,11 +48,13 @@ fn named(run: &RunId) -> String {
 }
 
 impl RedisQueue {
-    async fn finals(&self, set: &str, behind: u64, limit: usize) -> Result<Vec<Final>, QueueError> {
+    async fn finals(&self, set: &str, behind: u64, limit: usize) -> Result<Unpublished, QueueError> {
         let mut args = Args::default();
         args.push(set).number(behind).number(as_i128(limit.min(PUBLISHED)));
         let answer = self.caller.look(&self.caller.scripts.unpublished, &args).await?;
-        read(answer).map_err(garbled)
+        let [epoch, finals] = wire::fields(answer).map_err(garbled)?;
+        let epoch = wire::number(epoch).map_err(garbled)?;
+        Ok(Unpublished { epoch, finals: read(finals).map_err(garbled)? })
     }
 }
 
@@ -101,17 +103,17 @@ impl SharedQueue for RedisQueue {
     }
 
     async fn ends(&self, behind: u64, limit: usize) -> Result<Vec<Final>, QueueError> {
-        self.finals(ALL, behind, limit).await
+        Ok(self.finals(ALL, behind, limit).await?.finals)
     }
 
-    async fn unpublished(&self, limit: usize) -> Result<Vec<Final>, QueueError> {
+    async fn unpublished(&self, limit: usize) -> Result<Unpublished, QueueError> {
         self.finals(UNPUBLISHED, 0, limit).await
     }
 
-    async fn published(&self, runs: &[RunId]) -> Result<(), QueueError> {
+    async fn published(&self, epoch: u64, runs: &[RunId]) -> Result<(), QueueError> {
         for runs in runs.chunks(PUBLISHED) {
             let mut args = Args::default();
-            args.number(self.caller.settings.finals_kept.as_secs().max(1));
+            args.number(epoch).number(self.caller.settings.finals_kept.as_secs().max(1));
             for run in runs {
                 args.push(named(run));
             }

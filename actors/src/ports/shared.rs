@@ -27,6 +27,14 @@ pub struct Final {
     pub event: Arc<str>,
 }
 
+/// Ends that nobody has said to be published, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpublished {
+    /// Of the queue's memory that had them; 0 = it has none yet.
+    pub epoch: u64,
+    pub finals: Vec<Final>,
+}
+
 /// What a run of a journal's came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -96,10 +104,13 @@ pub trait SharedQueue: TaskQueue {
     /// Ends behind a place, the oldest first.
     async fn ends(&self, behind: u64, limit: usize) -> Result<Vec<Final>, QueueError>;
 
-    /// The oldest ends that nobody has said to be published. Two daemons may get the same ones.
-    async fn unpublished(&self, limit: usize) -> Result<Vec<Final>, QueueError>;
+    /// Two daemons may get the same ones.
+    async fn unpublished(&self, limit: usize) -> Result<Unpublished, QueueError>;
 
-    async fn published(&self, runs: &[RunId]) -> Result<(), QueueError>;
+    /// Ends that are out, of those that were unpublished in this epoch. In another one it changes nothing: a queue that was
+    /// told of an end anew, since its data went back, has it published anew, as what it was published to may have gone back
+    /// with it.
+    async fn published(&self, epoch: u64, runs: &[RunId]) -> Result<(), QueueError>;
 
     async fn origin(&self, task: &TaskId) -> Result<Option<Origin>, QueueError>;
 

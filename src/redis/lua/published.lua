@@ -1,7 +1,9 @@
--- Finals that are out. They are kept for a while, to refuse a second one and to tell daemons that were away.
+-- Finals that are out, of those that stood here in an epoch. They are kept for a while, to refuse a second one and to tell
+-- daemons that were away.
 
-local kept = ARGV[FIRST]
-for at = FIRST + 1, #ARGV do
+local of_epoch, kept = ARGV[FIRST], ARGV[FIRST + 1]
+if of_epoch ~= whole(epoch) then return answer({}) end
+for at = FIRST + 2, #ARGV do
   local id = ARGV[at]
   if call('ZREM', P .. 'u', id) == 1 then call('EXPIRE', P .. 'f:' .. id, kept) end
 end

@@ -10,7 +10,7 @@ use moothall_actors::ports::queue::{Claim, Filter, Report, Request, TaskQueue};
 use moothall_actors::ports::shared::{Ending, SharedQueue};
 use tempfile::TempDir;
 
-use super::server::{Server, is_unavailable, queue, trust, whose, word};
+use super::server::{Server, is_unavailable, queue, trust, unpublished, whose, word};
 use crate::queue::told::{
     amend, claim, entry, id, is_stale, lease, names, needing, news, of_story, put, request, run, state,
 };
@@ -162,6 +162,29 @@ async fn what_ended_in_an_earlier_run_does_not_end_the_one_that_is_there() {
 }
 
 /// The final stood in the queue's own outbox alone, and went with it; the verdict stands in a journal.
+/// The word that an end is out may be on its way while the servers fall, those of the events among them.
+#[tokio::test]
+async fn an_end_that_was_published_before_the_data_went_back_is_published_again() {
+    let mut server = Server::start().await;
+    let queue = queue(server.port);
+    trust(&queue).await;
+    put(&queue, vec![entry("a", 1)]).await;
+    let old = copied(&mut server, &queue).await;
+    let held = claim(&queue, 1).await;
+    queue.finish(&held[0].lease, Report::Completed, &word("of a")).await.unwrap();
+    let seen = queue.unpublished(9).await.unwrap();
+    assert_eq!((seen.epoch, seen.finals.len()), (held[0].lease.fence.epoch, 1));
+    roll_back(&mut server, &old).await;
+    let a = seen.finals[0].run.clone();
+    let ending = Ending { state: QueueState::Completed, event: seen.finals[0].event.clone() };
+    queue.reassert(Vec::new(), BTreeMap::from([(a.clone(), ending)])).await.unwrap();
+    queue.published(seen.epoch, std::slice::from_ref(&a)).await.unwrap();
+    let again = queue.unpublished(9).await.unwrap();
+    assert_eq!(again.finals.iter().map(|end| &end.run).collect::<Vec<_>>(), [&a], "it is to be published anew");
+    queue.published(again.epoch, &[a]).await.unwrap();
+    assert!(unpublished(&queue).await.is_empty());
+}
+
 #[tokio::test]
 async fn a_final_that_went_with_the_data_is_made_again_and_one_that_stayed_is_not() {
     let mut server = Server::start().await;
@@ -174,9 +197,9 @@ async fn a_final_that_went_with_the_data_is_made_again_and_one_that_stayed_is_no
     let renewed = queue.renew(&"one".into()).await.unwrap();
     queue.finish(&lease(&renewed, "a"), Report::Completed, &word("of a")).await.unwrap();
     let b = RunId { task: id("b"), run: 1 };
-    queue.published(std::slice::from_ref(&b)).await.unwrap();
+    queue.published(queue.epoch(), std::slice::from_ref(&b)).await.unwrap();
     roll_back(&mut server, &old).await;
-    let offered = queue.unpublished(9).await.unwrap();
+    let offered = unpublished(&queue).await;
     assert_eq!(
         (offered.len(), &offered[0].run, whose(&offered[0])),
         (1, &b, "of b".to_owned()),
@@ -191,7 +214,7 @@ async fn a_final_that_went_with_the_data_is_made_again_and_one_that_stayed_is_no
     let changed = queue.finish(&again, Report::Completed, &word("of a")).await.unwrap();
     assert_eq!(news(&changed), [("c", QueueState::Queued, "a")]);
     assert!(queue.adopt(&id("b"), 1, &"one".into()).await.is_err(), "it has ended");
-    let offered: Vec<RunId> = queue.unpublished(9).await.unwrap().into_iter().map(|made| made.run).collect();
+    let offered: Vec<RunId> = unpublished(&queue).await.into_iter().map(|made| made.run).collect();
     assert_eq!(offered, [b, RunId { task: id("a"), run: 1 }], "one final for each run");
     let everything = Claim { holder: "two".into(), ..request("two", 9) };
     assert_eq!(names(&queue.claim(&everything).await.unwrap()), ["c"]);

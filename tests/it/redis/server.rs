@@ -157,6 +157,11 @@ pub(crate) fn whose(end: &Final) -> String {
     Ended::read(&end.event).unwrap().by.to_string()
 }
 
+/// As many as a test makes.
+pub(crate) async fn unpublished(queue: &impl SharedQueue) -> Vec<Final> {
+    queue.unpublished(9).await.unwrap().finals
+}
+
 /// Nothing is known elsewhere: what the queue has is the whole truth.
 pub(crate) async fn trust(queue: &impl SharedQueue) {
     queue.reassert(Vec::new(), BTreeMap::new()).await.unwrap();

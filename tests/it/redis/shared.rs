@@ -10,7 +10,7 @@ use moothall_actors::domain::queue::{Entry, OnDependencyFailure, QueueState};
 use moothall_actors::ports::queue::{QueueError, Report, Request, TaskQueue};
 use moothall_actors::ports::shared::{Ending, SharedQueue};
 
-use super::server::{Server, is_unavailable, queue, settings, trust, whose, word};
+use super::server::{Server, is_unavailable, queue, settings, trust, unpublished, whose, word};
 use crate::queue::told::{claim, entry, id, is_stale, lease, names, needing, news, put, request, state};
 
 fn told(server: &Server) -> RedisQueue {
@@ -62,7 +62,7 @@ async fn a_lease_that_nobody_keeps_is_taken_over_and_its_result_is_refused() {
     assert_eq!(names(&taken), ["b"], "one was kept, one is carried out elsewhere");
     assert!(is_stale(&one.report(&lease(&held, "b"), Report::Completed).await));
     assert!(is_stale(&one.finish(&lease(&held, "b"), Report::Completed, &word("mine")).await));
-    assert!(one.unpublished(9).await.unwrap().is_empty());
+    assert!(unpublished(&one).await.is_empty());
     let all: Vec<_> = held.iter().map(|claimed| claimed.lease.clone()).collect();
     assert_eq!(one.heartbeat(&all).await.unwrap(), [lease(&held, "b")]);
     two.report(&taken[0].lease, Report::Completed).await.unwrap();
@@ -108,20 +108,20 @@ async fn the_queue_makes_one_final_of_each_run_and_any_daemon_publishes_it() {
     let released = one.finish(&lease(&held, "c"), Report::Released, &word("none")).await;
     assert!(matches!(released, Err(QueueError::WrongState { .. })), "{released:?}");
     two.finish(&lease(&held, "c"), Report::Failed, &word("failed")).await.unwrap();
-    let finals = two.unpublished(9).await.unwrap();
+    let finals = unpublished(&two).await;
     let runs: Vec<RunId> = finals.iter().map(|made| made.run.clone()).collect();
     assert_eq!(runs, [RunId { task: id("a"), run: 1 }, RunId { task: id("c"), run: 1 }]);
     assert_eq!(
         (whose(&finals[0]), finals[0].fence, finals[1].state),
         ("binary \0 and ü".to_owned(), held[0].lease.fence, QueueState::Failed)
     );
-    assert_eq!(two.unpublished(1).await.unwrap(), finals[..1]);
-    two.published(&runs[..1]).await.unwrap();
-    two.published(&runs[..1]).await.unwrap();
-    assert_eq!(one.unpublished(9).await.unwrap(), finals[1..]);
+    assert_eq!(two.unpublished(1).await.unwrap().finals, finals[..1]);
+    two.published(two.epoch(), &runs[..1]).await.unwrap();
+    two.published(two.epoch(), &runs[..1]).await.unwrap();
+    assert_eq!(unpublished(&one).await, finals[1..]);
     let again = one.finish(&lease(&held, "a"), Report::Completed, &word("another")).await.unwrap();
     assert_eq!(news(&again), expected, "also when it is published");
-    assert_eq!(one.unpublished(9).await.unwrap().len(), 1);
+    assert_eq!(unpublished(&one).await.len(), 1);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_run_whose_final_stands_in_the_queue_is_not_put_back() {
     let known = vec![entry("a", 1), needing("b", &["a"], OnDependencyFailure::Block)];
     queue.reassert(known, BTreeMap::new()).await.unwrap();
     assert_eq!(names(&claim(&queue, 9).await), ["b"]);
-    assert_eq!(queue.unpublished(9).await.unwrap().len(), 1, "and its final is still there to be published");
+    assert_eq!(unpublished(&queue).await.len(), 1, "and its final is still there to be published");
 }
 
 #[tokio::test]

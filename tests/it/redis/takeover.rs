@@ -9,7 +9,7 @@ use moothall_actors::ports::queue::{Lease, Report, TaskQueue};
 use moothall_actors::ports::shared::SharedQueue;
 use tokio::time::Instant;
 
-use super::server::{Server, settings, trust, until, whose, word};
+use super::server::{Server, settings, trust, unpublished, until, whose, word};
 use crate::queue::told::{entry, is_stale, names, put, request, state};
 
 /// How soon the tasks of a daemon that is gone are to be at work again.
@@ -60,7 +60,7 @@ async fn what_a_daemon_held_that_is_gone_is_taken_over_within_the_time_of_its_le
     for claimed in taken.iter().chain(&own) {
         other.finish(&claimed.lease, Report::Completed, &word("in time")).await.unwrap();
     }
-    let finals = back.unpublished(9).await.unwrap();
+    let finals = unpublished(&back).await;
     assert!(finals.iter().all(|made| whose(made) == "in time"));
     assert_eq!(finals.len(), 3, "exactly one for each run");
 }

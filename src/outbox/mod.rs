@@ -9,6 +9,7 @@
 mod ends;
 mod facts;
 mod finals;
+mod lost;
 mod wording;
 
 use std::collections::BTreeSet;

@@ -12,7 +12,9 @@ use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::id::{EventId, RunId, TaskId};
 use moothall_actors::domain::queue::{Entry, Fence};
 use moothall_actors::ports::queue::{Claimed, Consequence, Lease, QueueError, Report};
-use moothall_actors::ports::shared::{Ending, Final, Origin, QueueHealth, Reasserted, SharedQueue, Unpublished};
+use moothall_actors::ports::shared::{
+    Ending, Final, Origin, Published, QueueHealth, Reasserted, SharedQueue, Unpublished,
+};
 use redis::Value;
 
 use super::call::{About, garbled};
@@ -20,7 +22,7 @@ use super::queue::{RedisQueue, as_i128, holder, millis};
 use super::settings::Settings;
 use super::wire::{self, Args, Garbled};
 
-/// Finals said to be published in one step.
+/// Finals said to be published, or to be so no more, in one step.
 const PUBLISHED: usize = 1_000;
 /// Those that nobody has said to be published, and all.
 const UNPUBLISHED: &str = "u";
@@ -110,16 +112,37 @@ impl SharedQueue for RedisQueue {
         self.finals(UNPUBLISHED, 0, limit).await
     }
 
-    async fn published(&self, epoch: u64, runs: &[RunId]) -> Result<(), QueueError> {
-        for runs in runs.chunks(PUBLISHED) {
+    async fn published(&self, epoch: u64, ends: &[Published]) -> Result<(), QueueError> {
+        for ends in ends.chunks(PUBLISHED) {
             let mut args = Args::default();
             args.number(epoch).number(self.caller.settings.finals_kept.as_secs().max(1));
-            for run in runs {
-                args.push(named(run));
+            for end in ends {
+                args.push(named(&end.run)).number(end.sequence);
             }
             self.caller.change(&self.caller.scripts.published, &args, About::Tasks).await?;
         }
         Ok(())
+    }
+
+    async fn published_before(&self, last: usize) -> Result<Option<Published>, QueueError> {
+        let mut args = Args::default();
+        args.number(as_i128(last));
+        let answer = self.caller.look(&self.caller.scripts.published_before, &args).await?;
+        read_published(answer).map_err(garbled)
+    }
+
+    async fn unpublish(&self, behind: u64) -> Result<usize, QueueError> {
+        let mut all = 0;
+        loop {
+            let mut args = Args::default();
+            args.number(behind).number(as_i128(PUBLISHED));
+            let answer = self.caller.change(&self.caller.scripts.unpublish, &args, About::Tasks).await?;
+            let some: usize = wire::number(answer).map_err(garbled)?;
+            all += some;
+            if some < PUBLISHED {
+                return Ok(all);
+            }
+        }
     }
 
     async fn origin(&self, task: &TaskId) -> Result<Option<Origin>, QueueError> {
@@ -164,12 +187,26 @@ fn read(answer: Value) -> Result<Vec<Final>, Garbled> {
     wire::list(answer)?.into_iter().map(one_final).collect()
 }
 
-fn one_final(value: Value) -> Result<Final, Garbled> {
-    let [id, epoch, number, _consequences, state, event, place] = wire::fields(value)?;
-    let id = wire::text(id)?;
+fn read_published(answer: Value) -> Result<Option<Published>, Garbled> {
+    let fields = wire::list(answer)?;
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let [id, sequence]: [Value; 2] = fields.try_into().map_err(|_| Garbled)?;
+    Ok(Some(Published { run: run(id)?, sequence: wire::number(sequence)? }))
+}
+
+/// See [`named`].
+fn run(value: Value) -> Result<RunId, Garbled> {
+    let id = wire::text(value)?;
     let (run, task) = id.split_once(':').ok_or(Garbled)?;
     let task = TaskId::parse("task", task).map_err(|_| Garbled)?;
-    let run = RunId { task, run: run.parse().map_err(|_| Garbled)? };
+    Ok(RunId { task, run: run.parse().map_err(|_| Garbled)? })
+}
+
+fn one_final(value: Value) -> Result<Final, Garbled> {
+    let [id, epoch, number, _consequences, state, event, place] = wire::fields(value)?;
+    let run = run(id)?;
     Ok(Final {
         place: wire::number(place)?,
         id: final_id(&run),

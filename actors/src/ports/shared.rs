@@ -35,6 +35,14 @@ pub struct Unpublished {
     pub finals: Vec<Final>,
 }
 
+/// An end that is out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub run: RunId,
+    /// Where it stands in the stream of events; 0 = nobody is told of ends.
+    pub sequence: u64,
+}
+
 /// What a run of a journal's came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -110,7 +118,13 @@ pub trait SharedQueue: TaskQueue {
     /// Ends that are out, of those that were unpublished in this epoch. In another one it changes nothing: a queue that was
     /// told of an end anew, since its data went back, has it published anew, as what it was published to may have gone back
     /// with it.
-    async fn published(&self, epoch: u64, runs: &[RunId]) -> Result<(), QueueError>;
+    async fn published(&self, epoch: u64, ends: &[Published]) -> Result<(), QueueError>;
+
+    /// Of the ends that went out in the last ten minutes, the one so many before the last in the stream of events.
+    async fn published_before(&self, last: usize) -> Result<Option<Published>, QueueError>;
+
+    /// The stream of events has lost what stood behind this place: those ends are unpublished again. So many were.
+    async fn unpublish(&self, behind: u64) -> Result<usize, QueueError>;
 
     async fn origin(&self, task: &TaskId) -> Result<Option<Origin>, QueueError>;
 

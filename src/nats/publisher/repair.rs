@@ -97,7 +97,7 @@ async fn broken(streams: &dyn Streams, checkpoint: &Checkpoint, extents: &Extent
     Ok(None)
 }
 
-async fn intact(streams: &dyn Streams, mark: &Mark, extent: Extent) -> Result<bool, String> {
+pub(super) async fn intact(streams: &dyn Streams, mark: &Mark, extent: Extent) -> Result<bool, String> {
     // A stream that ends before its tail would begin was set back, whoever wrote what is gone.
     if extent.last < mark.read_from {
         return Ok(false);

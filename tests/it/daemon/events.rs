@@ -172,7 +172,7 @@ mod soak {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_server_that_stands_still_for_30_s_loses_and_doubles_nothing() -> anyhow::Result<()> {
-        super::server_troubles(std::time::Duration::from_secs(30)).await
+        super::server_troubles(std::time::Duration::from_secs(30), super::with_events).await
     }
 }
 
@@ -246,10 +246,10 @@ async fn until_published(server: &Server, tasks: usize) -> Result<()> {
     Ok(())
 }
 
-/// The server stands still, dies, and comes back with data of some time ago.
-async fn server_troubles(still: Duration) -> Result<()> {
+/// The server stands still, dies, and comes back with data of some time ago; its daemon lives in such a home.
+pub(super) async fn server_troubles(still: Duration, home: impl FnOnce(Home, &Server) -> Home) -> Result<()> {
     let (sim, mut server) = (simulator(Duration::ZERO).await?, Server::start().await?);
-    let home = with_events(Home::new(sim.addr())?, &server);
+    let home = home(Home::new(sim.addr())?, &server);
     let daemon = home.start().await?;
     until_well(&daemon).await?;
     server.send("planning.plan.approved", plan("before", 3).to_string()).await?;
@@ -287,7 +287,7 @@ async fn server_troubles(still: Duration) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stands_still_dies_or_forgets_loses_and_doubles_nothing() -> Result<()> {
-    server_troubles(Duration::from_secs(1)).await
+    server_troubles(Duration::from_secs(1), with_events).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tonic::transport::Channel;
 
-use super::events::{finals, until_well, with_events};
+use super::events::{finals, server_troubles, until_well, with_events};
 use super::harness::{Daemon, Home, LIMIT, simulator, until};
 use super::record::Record;
 use crate::nats;
@@ -266,6 +266,13 @@ async fn a_queue_that_stands_still_dies_or_goes_back_in_time_loses_and_doubles_n
     assert_eq!(record.finals().len(), all);
     assert!(record.finals().values().all(|finals| finals.len() == 1), "one final for each in the journal");
     Ok(())
+}
+
+/// How runs ended is in the queue's memory, and not in what the journal still has to publish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_of_events_forgets_of_ends_in_a_shared_queue_is_told_again() -> Result<()> {
+    let redis = Redis::start().await;
+    server_troubles(Duration::from_secs(1), |home, events| sharing(home, events, &redis)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

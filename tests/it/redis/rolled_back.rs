@@ -10,7 +10,7 @@ use moothall_actors::ports::queue::{Claim, Filter, Report, Request, TaskQueue};
 use moothall_actors::ports::shared::{Ending, SharedQueue};
 use tempfile::TempDir;
 
-use super::server::{Server, is_unavailable, queue, trust, unpublished, whose, word};
+use super::server::{Server, is_unavailable, nobody_told, queue, trust, unpublished, whose, word};
 use crate::queue::told::{
     amend, claim, entry, id, is_stale, lease, names, needing, news, of_story, put, request, run, state,
 };
@@ -178,10 +178,10 @@ async fn an_end_that_was_published_before_the_data_went_back_is_published_again(
     let a = seen.finals[0].run.clone();
     let ending = Ending { state: QueueState::Completed, event: seen.finals[0].event.clone() };
     queue.reassert(Vec::new(), BTreeMap::from([(a.clone(), ending)])).await.unwrap();
-    queue.published(seen.epoch, std::slice::from_ref(&a)).await.unwrap();
+    queue.published(seen.epoch, &[nobody_told(a.clone())]).await.unwrap();
     let again = queue.unpublished(9).await.unwrap();
     assert_eq!(again.finals.iter().map(|end| &end.run).collect::<Vec<_>>(), [&a], "it is to be published anew");
-    queue.published(again.epoch, &[a]).await.unwrap();
+    queue.published(again.epoch, &[nobody_told(a)]).await.unwrap();
     assert!(unpublished(&queue).await.is_empty());
 }
 
@@ -197,7 +197,7 @@ async fn a_final_that_went_with_the_data_is_made_again_and_one_that_stayed_is_no
     let renewed = queue.renew(&"one".into()).await.unwrap();
     queue.finish(&lease(&renewed, "a"), Report::Completed, &word("of a")).await.unwrap();
     let b = RunId { task: id("b"), run: 1 };
-    queue.published(queue.epoch(), std::slice::from_ref(&b)).await.unwrap();
+    queue.published(queue.epoch(), &[nobody_told(b.clone())]).await.unwrap();
     roll_back(&mut server, &old).await;
     let offered = unpublished(&queue).await;
     assert_eq!(

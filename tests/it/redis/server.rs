@@ -8,9 +8,9 @@ use std::time::Duration;
 use moothall::redis::{Address, RedisQueue, Settings};
 use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::event::Event;
-use moothall_actors::domain::id::{Role, Timestamp};
+use moothall_actors::domain::id::{Role, RunId, Timestamp};
 use moothall_actors::ports::queue::QueueError;
-use moothall_actors::ports::shared::{Final, SharedQueue};
+use moothall_actors::ports::shared::{Final, Published, SharedQueue};
 use tempfile::TempDir;
 
 /// Nothing here takes longer unless it is broken.
@@ -155,6 +155,10 @@ pub(crate) fn word(of: &str) -> Ended {
 
 pub(crate) fn whose(end: &Final) -> String {
     Ended::read(&end.event).unwrap().by.to_string()
+}
+
+pub(crate) fn nobody_told(run: RunId) -> Published {
+    Published { run, sequence: 0 }
 }
 
 /// As many as a test makes.

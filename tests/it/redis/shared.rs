@@ -8,9 +8,9 @@ use moothall::redis::{RedisQueue, Settings};
 use moothall_actors::domain::id::RunId;
 use moothall_actors::domain::queue::{Entry, OnDependencyFailure, QueueState};
 use moothall_actors::ports::queue::{QueueError, Report, Request, TaskQueue};
-use moothall_actors::ports::shared::{Ending, SharedQueue};
+use moothall_actors::ports::shared::{Ending, Published, SharedQueue};
 
-use super::server::{Server, is_unavailable, queue, settings, trust, unpublished, whose, word};
+use super::server::{Server, is_unavailable, nobody_told, queue, settings, trust, unpublished, whose, word};
 use crate::queue::told::{claim, entry, id, is_stale, lease, names, needing, news, put, request, state};
 
 fn told(server: &Server) -> RedisQueue {
@@ -116,12 +116,40 @@ async fn the_queue_makes_one_final_of_each_run_and_any_daemon_publishes_it() {
         ("binary \0 and ü".to_owned(), held[0].lease.fence, QueueState::Failed)
     );
     assert_eq!(two.unpublished(1).await.unwrap().finals, finals[..1]);
-    two.published(two.epoch(), &runs[..1]).await.unwrap();
-    two.published(two.epoch(), &runs[..1]).await.unwrap();
+    two.published(two.epoch(), &[nobody_told(runs[0].clone())]).await.unwrap();
+    two.published(two.epoch(), &[nobody_told(runs[0].clone())]).await.unwrap();
     assert_eq!(unpublished(&one).await, finals[1..]);
     let again = one.finish(&lease(&held, "a"), Report::Completed, &word("another")).await.unwrap();
     assert_eq!(news(&again), expected, "also when it is published");
     assert_eq!(unpublished(&one).await.len(), 1);
+}
+
+#[tokio::test]
+async fn ends_that_the_stream_of_events_has_lost_are_published_again() {
+    let server = Server::start().await;
+    let queue = queue(server.port);
+    trust(&queue).await;
+    put(&queue, ["a", "b", "c", "d"].map(|id| entry(id, 1)).to_vec()).await;
+    for claimed in claim(&queue, 9).await {
+        queue.finish(&claimed.lease, Report::Completed, &word("done")).await.unwrap();
+    }
+    let finals = unpublished(&queue).await;
+    let place = |at: usize, sequence| Published { run: finals[at].run.clone(), sequence };
+    // Acknowledged out of turn; nobody is told of the last.
+    let out = [place(0, 5), place(1, 9), place(2, 7), place(3, 0)];
+    queue.published(queue.epoch(), &out).await.unwrap();
+    let mut placed = Vec::new();
+    while let Some(end) = queue.published_before(placed.len()).await.unwrap() {
+        placed.push(end);
+    }
+    assert_eq!(placed, [place(1, 9), place(2, 7), place(0, 5)]);
+    assert_eq!(queue.unpublish(9).await.unwrap(), 0);
+    assert_eq!(queue.unpublish(5).await.unwrap(), 2);
+    assert_eq!(unpublished(&queue).await, finals[1..3], "in the order in which they ended");
+    assert_eq!(queue.published_before(0).await.unwrap(), Some(place(0, 5)));
+    queue.published(queue.epoch(), &[place(1, 6), place(2, 7)]).await.unwrap();
+    assert_eq!(queue.published_before(0).await.unwrap(), Some(place(2, 7)));
+    assert!(unpublished(&queue).await.is_empty());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use moothall_actors::domain::queue::{OnDependencyFailure, QueueState};
 use moothall_actors::ports::queue::{Report, Request, TaskQueue};
 use moothall_actors::ports::shared::{Ending, SharedQueue, Texts};
 
-use super::server::{Server, queue, settings, trust, unpublished, until, whose, word};
+use super::server::{Server, nobody_told, queue, settings, trust, unpublished, until, whose, word};
 use crate::queue::told::{amend, claim, entry, id, lease, needing, put, request, run};
 
 /// Knows tasks by their first letter, and counts what it was asked.
@@ -128,7 +128,7 @@ async fn every_end_is_kept_once_whoever_brings_it_about() {
     assert_eq!(queue.ends(ends[1].place, 9).await.unwrap(), ends[2..]);
     assert_eq!(queue.final_of(&run("ends")).await.unwrap().as_ref(), Some(&ends[3]));
     assert_eq!(queue.final_of(&run("waits")).await.unwrap(), None);
-    queue.published(queue.epoch(), &[run("fails"), run("skips")]).await.unwrap();
+    queue.published(queue.epoch(), &[run("fails"), run("skips")].map(nobody_told)).await.unwrap();
     assert_eq!(unpublished(&queue).await, ends[2..]);
     assert_eq!(queue.ends(0, 9).await.unwrap(), ends, "published ones are still told");
     put(&queue, vec![entry("ends", 9)]).await;

@@ -3,6 +3,7 @@
 use super::BenchError;
 use crate::folder::TemporaryFolder;
 use crate::process::Process;
+use crate::sim::SimStats;
 
 pub(super) struct Home {
     model: Process,
@@ -12,8 +13,24 @@ pub(super) struct Home {
 impl Home {
     /// `latency_ms`: how long the model takes for an answer.
     pub(super) async fn new(latency_ms: &str) -> Result<Self, BenchError> {
-        let model = ["sim", "--port", "0", "--answers", "bench", "--latency", latency_ms, "--no-calls"];
-        Ok(Self { model: Process::start(&model, &[]).await?, folder: TemporaryFolder::new()? })
+        Self::with(latency_ms, &["--no-calls"]).await
+    }
+
+    /// With a model server that knows each call by its name.
+    pub(super) async fn counting(latency_ms: &str) -> Result<Self, BenchError> {
+        Self::with(latency_ms, &[]).await
+    }
+
+    async fn with(latency_ms: &str, more: &[&str]) -> Result<Self, BenchError> {
+        let model = ["sim", "--port", "0", "--answers", "bench", "--latency", latency_ms];
+        Ok(Self { model: Process::start(&[&model, more].concat(), &[]).await?, folder: TemporaryFolder::new()? })
+    }
+
+    /// What the model server has counted.
+    pub(super) async fn stats(&self) -> Result<SimStats, BenchError> {
+        let failed = |error: reqwest::Error| BenchError::Call(error.to_string());
+        let answer = reqwest::get(format!("http://{}/sim/stats", self.model.told("http")?)).await.map_err(failed)?;
+        answer.json().await.map_err(failed)
     }
 
     /// A daemon on the folder's store, without events unless `more` of the environment says so.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -41,6 +41,9 @@ pub struct CallCount {
     pub aborted: u64,
     /// Since the Unix epoch; 0 = never.
     pub last_finished_at_ms: u64,
+    /// Since the Unix epoch.
+    #[serde(default)]
+    pub first_started_at_us: u64,
 }
 
 /// One request, byte for byte.
@@ -171,11 +174,20 @@ impl Counts {
         }
         let name = self.by_call.as_ref().filter(|_| !call.is_empty()).map(|by_call| {
             let name: Arc<str> = call.into();
-            by_call.entry(Arc::clone(&name)).or_default().started += 1;
+            let first = || CallCount { first_started_at_us: micros(since_epoch()), ..CallCount::default() };
+            by_call.entry(Arc::clone(&name)).or_insert_with(first).started += 1;
             name
         });
         Begun { counts: Arc::clone(self), name, ended: None }
     }
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn micros(of: Duration) -> u64 {
+    u64::try_from(of.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How a request ended.
@@ -223,8 +235,7 @@ impl Drop for Begun {
         let mut count = by_call.entry(Arc::clone(name)).or_default();
         if self.ended.is_some() {
             count.finished += 1;
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            count.last_finished_at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            count.last_finished_at_ms = micros(since_epoch()) / 1_000;
         } else {
             count.aborted += 1;
         }

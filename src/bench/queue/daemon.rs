@@ -1,6 +1,6 @@
 //! The daemon as its users have it: how soon a task begins, and how soon after kill -9.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tonic::Streaming;
@@ -15,6 +15,7 @@ use crate::grpc::proto::moothall::v1::{
     PauseDispatchRequest, ResumeDispatchRequest, SubmitPlanRequest, SubmitTaskRequest, TaskEvent, WatchTasksRequest,
 };
 use crate::process::Process;
+use crate::sim::SimStats;
 
 /// The longest wait for an event that must come.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -22,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SILENT_MS: &str = "600000";
 
 pub(super) async fn starts(plan: &QueuePlan) -> Result<Starts, BenchError> {
-    let (asked, queued) = idle(plan.starts).await?;
+    let Waits { asked, queued, seen } = idle(plan.starts).await?;
     let restart_ms = restart(plan.restart_waiting, 0).await?;
     let restart_with_running_ms = restart(plan.restart_waiting, plan.restart_running).await?;
     Ok(Starts {
@@ -30,6 +31,8 @@ pub(super) async fn starts(plan: &QueuePlan) -> Result<Starts, BenchError> {
         p99_ms: percentile(&asked, 0.99),
         queued_p50_ms: percentile(&queued, 0.5),
         queued_p99_ms: percentile(&queued, 0.99),
+        seen_p50_ms: percentile(&seen, 0.5),
+        seen_p99_ms: percentile(&seen, 0.99),
         restart_ms,
         restart_with_running_ms,
     })
@@ -49,31 +52,59 @@ fn percentile(waits: &[Duration], share: f64) -> f64 {
     waits.get(place).copied().unwrap_or_default().as_secs_f64() * 1e3
 }
 
-/// One task after the other: how long until each is claimed, since it was asked for and since it is queued. Sorted.
-async fn idle(tasks: usize) -> Result<(Vec<Duration>, Vec<Duration>), BenchError> {
-    let home = Home::new("0").await?;
+/// Sorted.
+struct Waits {
+    /// From the request to the first model call.
+    asked: Vec<Duration>,
+    /// From the answer to the first model call.
+    queued: Vec<Duration>,
+    /// From the request until a client that watches sees the claim.
+    seen: Vec<Duration>,
+}
+
+/// One task after the other, each when the one before has completed.
+async fn idle(tasks: usize) -> Result<Waits, BenchError> {
+    let home = Home::counting("0").await?;
     let (_daemon, mut client) = start(&home).await?;
     let mut events = watch(&mut client, 0).await?;
-    let (mut asked, mut queued) = (Vec::with_capacity(tasks), Vec::with_capacity(tasks));
+    let (mut requests, mut seen) = (Vec::with_capacity(tasks), Vec::with_capacity(tasks));
     for number in 0..tasks {
-        let id = format!("idle-{number}");
+        let id = idle_task(number);
         let work = OrchestrateRequest {
             task_id: id.clone(),
             role: "DEV".to_owned(),
             task_description: "Write a function that parses a duration.".to_owned(),
             ..OrchestrateRequest::default()
         };
-        let began = Instant::now();
+        let (began, asked_at) = (Instant::now(), SystemTime::now());
         client.submit_task(SubmitTaskRequest { work: Some(work), ..Default::default() }).await.map_err(failed)?;
-        let answered = Instant::now();
+        requests.push((asked_at, SystemTime::now()));
         until(&mut events, "TaskClaimed", &id).await?;
-        asked.push(began.elapsed());
-        queued.push(answered.elapsed());
+        seen.push(began.elapsed());
         until(&mut events, "TaskCompleted", &id).await?;
     }
-    asked.sort_unstable();
-    queued.sort_unstable();
-    Ok((asked, queued))
+    let first_calls = first_calls(&home.stats().await?, tasks)?;
+    let since = |from: SystemTime, call: &SystemTime| call.duration_since(from).unwrap_or_default();
+    let calls = || first_calls.iter().zip(&requests);
+    let mut asked: Vec<_> = calls().map(|(call, (asked, _))| since(*asked, call)).collect();
+    let mut queued: Vec<_> = calls().map(|(call, (_, answered))| since(*answered, call)).collect();
+    [&mut asked, &mut queued, &mut seen].into_iter().for_each(|waits| waits.sort_unstable());
+    Ok(Waits { asked, queued, seen })
+}
+
+fn idle_task(number: usize) -> String {
+    format!("idle-{number}")
+}
+
+/// When the first call of each task came to the model server.
+fn first_calls(stats: &SimStats, tasks: usize) -> Result<Vec<SystemTime>, BenchError> {
+    let first = |number: usize| {
+        let of_task = format!("{}/", idle_task(number));
+        let calls = stats.by_call.iter().filter(|(call, _)| call.starts_with(&of_task));
+        let first = calls.map(|(_, count)| count.first_started_at_us).min();
+        first.map(|at| UNIX_EPOCH + Duration::from_micros(at)).ok_or_else(|| failed(format!("no call of {of_task}")))
+    };
+    (0..tasks).map(first).collect()
 }
 
 /// Milliseconds from the start of the process to the first claim.

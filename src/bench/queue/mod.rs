@@ -5,7 +5,7 @@
 //!  cycle     enqueue, claim, complete           over   the same
 //!  claim     100,000 waiting                    over   100 waiting
 //!  shared    the same in Redis or Valkey        over   a bare script that puts a record
-//!  start     SubmitTask ─▶ TaskClaimed          an idle daemon
+//!  start     SubmitTask ─▶ first model call     an idle daemon
 //!  restart   kill -9 ─▶ TaskClaimed             10,000 waiting, then 500 running besides
 //! ```
 
@@ -63,12 +63,15 @@ pub struct ClaimCost {
 /// In milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Starts {
-    /// From the request until another client sees that the task is claimed: three commits and both ways.
+    /// From the request to the first model call, as the model server saw it: two commits between them.
     pub p50_ms: f64,
     pub p99_ms: f64,
     /// The same from the answer on: the task is in the queue.
     pub queued_p50_ms: f64,
     pub queued_p99_ms: f64,
+    /// From the request until a client that watches tasks sees the claim, beside the deliberation.
+    pub seen_p50_ms: f64,
+    pub seen_p99_ms: f64,
     /// From the start of the process after kill -9 to the first task that is claimed.
     pub restart_ms: f64,
     pub restart_with_running_ms: f64,

@@ -53,6 +53,7 @@ pub(crate) fn outcome(row: &TaskRow) -> Outcome {
         stop: StopReason::Complete,
         selection: Selection::default(),
         missing: Vec::new(),
+        executor_left: None,
         calls: 0,
         attempts: 0,
         usage: Usage { prompt: 0, completion: 0 },

@@ -49,6 +49,8 @@ pub struct Settings {
     /// Most tokens of a story's context: it stands in every prompt.
     pub context_tokens: u32,
     pub queue: QueueSettings,
+    /// Whether runs ask model servers themselves when the executor is away for too long.
+    pub ray_fallback: bool,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             protected: Vec::new(),
             context_tokens: DEFAULT_CONTEXT_TOKENS,
             queue: QueueSettings::default(),
+            ray_fallback: false,
             ping_every: Duration::from_secs(5),
         }
     }

@@ -82,6 +82,11 @@ impl Reply {
         }
     }
 
+    /// Somebody else tells what became of the call.
+    pub(crate) fn forget(mut self) {
+        self.call = None;
+    }
+
     fn send(&self, input: deliberation::Input) {
         drop(self.to.cast(deliberation::Message::Input(input)));
     }

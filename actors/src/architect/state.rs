@@ -7,6 +7,7 @@ use super::ballot;
 use super::message::Paper;
 use crate::deliberation::prompt::{Candidate as Shown, Derived, PromptError};
 use crate::domain::check::CheckOutcome;
+use crate::domain::council::Endpoint;
 use crate::domain::id::AgentId;
 use crate::domain::verdict::{Ballot, Ranked, Selection, Selector};
 use crate::ports::{AnswerForm, ModelCall};
@@ -124,7 +125,7 @@ pub(crate) fn call(paper: Paper) -> Result<(AgentId, ModelCall), PromptError> {
     let seat = plan.architect.as_ref();
     let sampling = seat.map(|seat| seat.sampling.clone()).unwrap_or_default();
     let model_call = ModelCall {
-        endpoint: seat.map_or(crate::domain::council::Endpoint::Pool, |seat| seat.endpoint.clone()),
+        endpoint: seat.map_or(Endpoint::Pool, |seat| seat.endpoint.asked_alone()),
         model: seat.map(|seat| seat.model.clone()).unwrap_or_default(),
         shared: plan.prefix.clone(),
         ask: ask.into(),

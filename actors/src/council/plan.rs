@@ -66,6 +66,7 @@ pub(crate) fn plan(
         context: background.informed(shared.is_informed),
         prompts_hash: world.prompts.hash().clone(),
         policy_hash: world.ports.checks.policy_hash(),
+        ray_fallback: settings.ray_fallback,
         structured: world.ports.model.structured(AnswerForm::Critique),
         salt,
         execution_id: format!("{:016x}", world.ports.ids.random()).into(),

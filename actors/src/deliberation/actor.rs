@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::error::Elapsed;
 
 use super::closing::{self, Closing};
+use super::errand::{Errand, Errands};
 use super::message::Message;
 use super::pen::{News, Pen};
 use super::prompt::Prompts;
 use super::record::Record;
+use super::reports::Reports;
 use super::state::{State, failure_of};
-use super::step::{Ask, Effect, Input, Timer};
+use super::step::{Ask, Effect, Input, Submit, Timer};
 use super::{ask, load};
 use crate::agent::Reply;
 use crate::census::Presence;
 use crate::domain::answer::{Class, Failure};
-use crate::domain::check::CheckReport;
 use crate::domain::event::{Event, Plan};
 use crate::domain::id::{EventId, Role, Stage, Timestamp};
 use crate::error::SystemError;
@@ -83,6 +83,8 @@ pub(crate) struct Live {
     early: Vec<Input>,
     tasks: JoinSet<()>,
     wave_timer: Option<AbortHandle>,
+    /// What the executor has of the current wave.
+    errands: Errands,
     _presence: Presence,
 }
 
@@ -107,6 +109,7 @@ impl Actor for Deliberation {
             early: Vec::new(),
             tasks: JoinSet::new(),
             wave_timer: None,
+            errands: Errands::default(),
         };
         match (begun, &live.plan) {
             (Some(Begun { event, at }), Ok(plan)) => {
@@ -225,7 +228,9 @@ impl Live {
                 }
             }
             Effect::Ask(asked) => self.ask(myself, asked),
+            Effect::Submit(submit) => self.submit(myself, submit),
             Effect::Withdraw => self.withdraw(),
+            Effect::Recall => self.errands.recall(),
             Effect::Check { subjects, within } => self.check(myself, subjects, within),
             Effect::Arm { timer, after } => self.arm(myself, timer, after),
             Effect::Show(update) => self.running.progress.push(update),
@@ -311,6 +316,12 @@ impl Live {
         }
     }
 
+    fn submit(&mut self, myself: &ActorRef<Message>, submit: Submit) {
+        let Some((state, _)) = &self.state else { return };
+        let errand = Errand::new(state.record(), &self.prompts, submit, myself);
+        self.errands.start(&self.world, myself, errand);
+    }
+
     fn withdraw(&self) {
         let Some((state, _)) = &self.state else { return };
         let role = &self.running.spec.role;
@@ -368,22 +379,4 @@ impl Drop for Live {
 fn ack(deliberation: &ActorRef<Message>, batch: u64) -> Ack {
     let deliberation = deliberation.clone();
     Ack::new(move |result| drop(deliberation.cast(Message::Written { batch, result })))
-}
-
-/// Brings the reports home, also when the checks panicked: then nothing ran.
-struct Reports {
-    to: ActorRef<Message>,
-    count: usize,
-    outcome: Option<Result<Vec<CheckReport>, Elapsed>>,
-}
-
-impl Drop for Reports {
-    fn drop(&mut self) {
-        let input = match self.outcome.take() {
-            Some(Err(_)) => Input::ChecksTimeUp,
-            Some(Ok(reports)) if reports.len() == self.count => Input::Checked { reports },
-            _ => Input::Checked { reports: vec![CheckReport::not_run(&"the checks broke down".into()); self.count] },
-        };
-        drop(self.to.cast(Message::Input(input)));
-    }
 }

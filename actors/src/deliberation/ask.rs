@@ -31,7 +31,7 @@ pub(crate) fn model_call(record: &Record, prompts: &Prompts, ask: Ask) -> Result
         _ => false,
     };
     Ok(ModelCall {
-        endpoint: seat.endpoint.clone(),
+        endpoint: record.endpoint_of(ask.seat),
         model: seat.model.clone(),
         shared: plan.prefix.clone(),
         ask: text.into(),

@@ -17,6 +17,7 @@ mod closing;
 pub(crate) mod critique;
 mod drafting;
 mod election;
+mod errand;
 pub(crate) mod json;
 mod judging;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod pen;
 pub(crate) mod prompt;
 mod ranking;
 pub(crate) mod record;
+mod reports;
 mod scoring;
 mod seat;
 mod show;
@@ -35,6 +37,7 @@ mod state;
 #[cfg(test)]
 mod state_tests;
 pub(crate) mod step;
+mod submission;
 #[cfg(test)]
 pub(crate) mod table;
 #[cfg(test)]

@@ -196,6 +196,7 @@ mod tests {
 
     fn ports(journal: &MemoryJournal) -> Ports {
         Ports {
+            executor: None,
             model: Arc::new(FakeModel::instant()),
             checks: Arc::new(FakeChecks),
             journal: Arc::new(journal.clone()),

@@ -39,6 +39,7 @@ pub(super) fn verdict(
         stop,
         selection,
         missing: record.missing.clone(),
+        executor_left: record.executor_left.clone(),
         calls: record.calls,
         attempts: record.attempts,
         usage: record.usage,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::critique::Critique;
 use super::drafting;
 use super::seat::{Given, SeatRecord, Slot, Written};
+use super::submission::Submission;
 use crate::architect;
 use crate::artifact::{Draft, Terms};
 use crate::domain::answer::{Answer, Class, Failure, Usage};
@@ -52,6 +53,10 @@ pub(crate) struct Record {
     /// What the architect answered, by ballot.
     pub(super) ballots: [Option<Arc<str>>; architect::BALLOTS],
     pub(crate) missing: Vec<MissingSeat>,
+    /// What of the current wave went to the executor.
+    pub(super) submissions: Vec<Submission>,
+    /// Why it is asked no more.
+    pub(super) executor_left: Option<Arc<str>>,
     pub(super) waves: Vec<WaveTime>,
     pub(crate) calls: u32,
     pub(crate) attempts: u32,
@@ -83,6 +88,8 @@ impl Record {
             scored: None,
             ballots: Default::default(),
             missing: Vec::new(),
+            submissions: Vec::new(),
+            executor_left: None,
             waves: Vec::new(),
             calls: 0,
             attempts: 0,
@@ -119,7 +126,7 @@ impl Record {
                 self.end = Some(End::Failed { class: *class, message: message.clone() });
             }
             Event::DeliberationCancelled { reason } => self.end = Some(End::Cancelled { reason: reason.clone() }),
-            _ => {}
+            other => self.submitted(other),
         }
     }
 
@@ -309,6 +316,7 @@ impl Record {
     pub(super) fn begin_wave(&mut self, wave: Wave) {
         self.waves = self.wave_times();
         self.wave = wave;
+        self.submissions.clear();
         self.wave_started_at = self.last_at;
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::record::{End, Next, Record};
 use super::scoring::Scoring;
 use super::show;
-use super::step::{Ask, Effect, Input, Timer};
+use super::step::{Effect, Input, Timer};
 use crate::artifact::Draft;
 use crate::domain::answer::{Answer, Class, Failure};
 use crate::domain::event::{Event, NewEvent, Plan, TaskFailure};
@@ -19,8 +19,6 @@ use crate::domain::id::{CallId, Stage, Timestamp};
 use crate::domain::verdict::{MissingSeat, StopReason};
 use crate::error::SystemError;
 
-/// HTTP requests of one call: the first and three retries.
-const MOST_ATTEMPTS: u32 = 4;
 /// How often a seat is asked again whose agent was restarting or full, and the first wait, which doubles.
 const MOST_REPEATS: u32 = 5;
 const FIRST_REPEAT: Duration = Duration::from_millis(50);
@@ -29,7 +27,7 @@ const FIRST_REPEAT: Duration = Duration::from_millis(50);
 pub(crate) struct State {
     pub(super) record: Record,
     /// Events that are not durable yet.
-    pending: usize,
+    pub(super) pending: usize,
     /// The last of them is a decision: inputs wait for it.
     deciding: bool,
     waiting: VecDeque<Input>,
@@ -46,6 +44,10 @@ pub(crate) struct State {
     pub(super) ahead: Option<Box<Record>>,
     /// Calls of the current wave that were asked and have no outcome yet.
     awaited: usize,
+    /// How often the executor was given calls of the current wave.
+    pub(super) attempts: u32,
+    /// Calls that it did not take, while it is being written that it is asked no more.
+    pub(super) turned_away: Vec<CallId>,
 }
 
 /// A call that is made again because nobody answered it.
@@ -74,6 +76,8 @@ impl State {
             unwritten: VecDeque::new(),
             ahead: None,
             awaited: 0,
+            attempts: 0,
+            turned_away: Vec::new(),
         }
     }
 
@@ -130,7 +134,9 @@ impl State {
                 self.out_of_time = true;
                 self.close_wave(effects);
             }
-            Input::RepeatDue { call } => self.ask(call, effects),
+            Input::RepeatDue { call } => self.ask_one(call, effects),
+            Input::Accepted { wave, attempt, name } => self.accepted(wave, attempt, name, effects),
+            Input::ExecutorAway { calls, why } => self.executor_away(now, calls, &why, effects),
             Input::Checked { reports } => self.checked(now, reports, effects),
             Input::ChecksTimeUp => self.checks_late(now, effects),
             Input::CancelAsked { reason } => self.cancel(reason, effects),
@@ -171,7 +177,7 @@ impl State {
         }
     }
 
-    fn failed(&mut self, now: Timestamp, call: CallId, mut failure: Failure, effects: &mut Vec<Effect>) {
+    pub(super) fn failed(&mut self, now: Timestamp, call: CallId, mut failure: Failure, effects: &mut Vec<Effect>) {
         if !self.is_awaited(&call) {
             return;
         }
@@ -190,18 +196,12 @@ impl State {
     }
 
     /// Whether the outcome of this call is still of use.
-    fn is_awaited(&self, call: &CallId) -> bool {
+    pub(super) fn is_awaited(&self, call: &CallId) -> bool {
         self.record.open_seat(call).is_some() && !self.noted.contains(call)
     }
 
-    fn spent(&self, call: &CallId) -> u32 {
+    pub(super) fn spent(&self, call: &CallId) -> u32 {
         self.repeats.get(call).map_or(0, |repeats| repeats.spent)
-    }
-
-    fn ask(&self, call: CallId, effects: &mut Vec<Effect>) {
-        let Some(seat) = self.record.open_seat(&call).filter(|_| self.is_awaited(&call)) else { return };
-        let most_attempts = self.record.requests_left(&call, self.spent(&call)).clamp(1, MOST_ATTEMPTS);
-        effects.push(Effect::Ask(Ask { seat, call, most_attempts }));
     }
 
     fn begun(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -249,6 +249,8 @@ impl State {
                 }
                 self.ask_again(call, effects);
             }
+            Event::WaveSubmitting { wave, attempt, calls } => self.submitting(*wave, *attempt, calls, effects),
+            Event::ExecutorLeft { .. } => self.left_executor(effects),
             Event::ProposalsScored(_) => {
                 self.scoring = None;
                 self.enter_wave(effects);
@@ -273,7 +275,7 @@ impl State {
         let call = CallId { ask: answered.ask + 1, ..answered.clone() };
         if self.is_awaited(&call) {
             self.awaited += 1;
-            self.ask(call, effects);
+            self.ask_one(call, effects);
         }
     }
 
@@ -307,6 +309,8 @@ impl State {
     fn enter_wave(&mut self, effects: &mut Vec<Effect>) {
         self.repeats.clear();
         self.noted.clear();
+        self.attempts = 0;
+        self.turned_away.clear();
         self.awaited = self.record.open_seats().count();
         let record = &self.record;
         let left = record.plan.deadline.saturating_sub(record.running);
@@ -315,9 +319,7 @@ impl State {
             effects.push(Effect::Arm { timer: Timer::Wave(record.wave), after: stage });
         }
         effects.push(Effect::Show(show::wave(record)));
-        for call in record.open_calls() {
-            self.ask(call, effects);
-        }
+        self.ask_all(self.record.open_calls(), effects);
     }
 
     /// Ends the current wave with what there is.
@@ -336,7 +338,7 @@ impl State {
             reason: reason.clone(),
         });
         let missing: Vec<_> = open.collect();
-        effects.push(Effect::Withdraw);
+        effects.extend([Effect::Withdraw, Effect::Recall]);
         let wave = self.record.wave;
         self.decide(Event::WaveClosed { wave, missing }, None, effects);
     }
@@ -358,7 +360,7 @@ impl State {
     }
 
     fn cancel(&mut self, reason: Arc<str>, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Withdraw);
+        effects.extend([Effect::Withdraw, Effect::Recall]);
         let task = Event::TaskCancelled { run: self.record.plan.run.run, reason: reason.clone() };
         self.decide(Event::DeliberationCancelled { reason }, Some(task), effects);
     }

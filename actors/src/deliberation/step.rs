@@ -45,6 +45,17 @@ pub(crate) enum Input {
     RepeatDue {
         call: CallId,
     },
+    /// The executor has taken what was submitted.
+    Accepted {
+        wave: Wave,
+        attempt: u32,
+        name: Arc<str>,
+    },
+    /// It is away for too long: these calls were not taken.
+    ExecutorAway {
+        calls: Vec<CallId>,
+        why: Arc<str>,
+    },
     /// One report per proposal, in seat order.
     Checked {
         reports: Vec<CheckReport>,
@@ -67,8 +78,12 @@ pub(crate) enum Effect {
         task: Option<Box<Event>>,
     },
     Ask(Ask),
+    /// Hand these to the executor, or attach to what it has taken under a name.
+    Submit(Submit),
     /// Drop all calls in flight, so that their connections close.
     Withdraw,
+    /// Nobody needs what the executor has of the current wave.
+    Recall,
     Check {
         subjects: Vec<Subject>,
         within: Duration,
@@ -89,6 +104,15 @@ pub(crate) struct Ask {
     pub(crate) seat: usize,
     pub(crate) call: CallId,
     pub(crate) most_attempts: u32,
+}
+
+/// Calls that the executor makes; the actor renders their prompts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Submit {
+    pub(crate) attempt: u32,
+    pub(crate) asks: Vec<Ask>,
+    /// Under which it runs already.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

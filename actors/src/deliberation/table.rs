@@ -43,6 +43,7 @@ pub(crate) fn plan(seats: usize, rounds: u8) -> Plan {
         context: None,
         prompts_hash: "prompts".into(),
         policy_hash: "policy".into(),
+        ray_fallback: false,
         structured: true,
         salt: 7,
         execution_id: "0000000000000007".into(),
@@ -166,6 +167,8 @@ impl Table {
                     self.asked.push(ask.clone());
                     self.asks.push_back(ask);
                 }
+                Effect::Submit(submit) => assert!(submit.asks.is_empty(), "no seat of a table is the executor's"),
+                Effect::Recall => {}
                 Effect::Withdraw => {
                     self.withdrawn += 1;
                     self.asks.clear();

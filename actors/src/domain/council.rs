@@ -22,10 +22,23 @@ pub enum Endpoint {
     Pool,
     /// One OpenAI-compatible server of its own.
     Url(Arc<str>),
+    /// The executor, which has a wave's calls made on its cluster.
+    Ray,
     /// An outside agent, `grpc://host:port` or `grpcs://host:port`, that answers by itself.
     Runner(Arc<str>),
     /// Scripted answers, marked as such in every output.
     Mock,
+}
+
+impl Endpoint {
+    /// Where a call goes that does not go to the executor with its wave.
+    #[must_use]
+    pub fn asked_alone(&self) -> Self {
+        match self {
+            Self::Ray => Self::Pool,
+            endpoint => endpoint.clone(),
+        }
+    }
 }
 
 /// Sampling parameters; `None` = the stage's or the configuration's own.

@@ -53,6 +53,9 @@ pub struct Plan {
     /// Critiques carry `response_format`: only then is broken JSON asked again.
     #[serde(default)]
     pub structured: bool,
+    /// Whether the run asks model servers itself when the executor is away for too long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ray_fallback: bool,
     /// Nonces, seeds and temperatures derive from it and the call id.
     pub salt: u64,
     /// 16 hex digits.
@@ -219,6 +222,12 @@ events! {
     DeliberationStarted(Arc<Plan>)
     /// Taken up again after a crash or restart; the time before it counts as down.
     DeliberationResumed {}
+    /// Calls of the current wave go to the executor together, as this attempt of it: written before it is asked.
+    WaveSubmitting { wave: Wave, attempt: u32, calls: Vec<CallId> }
+    /// It has taken them, under this name: whoever works on the run later attaches to it, and submits nothing again.
+    WaveAccepted { wave: Wave, attempt: u32, name: Arc<str> }
+    /// The executor could not be reached for too long: from here on the run asks model servers itself.
+    ExecutorLeft { reason: Arc<str> }
     /// A model call finished. It is here before anything uses it.
     CallAnswered {
         call: CallId,

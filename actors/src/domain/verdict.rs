@@ -181,6 +181,9 @@ pub struct Verdict {
     pub selection: Selection,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingSeat>,
+    /// Why model servers were asked instead of the executor, from some wave on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor_left: Option<Arc<str>>,
     /// Finished model calls, and HTTP requests spent on them and on failed ones.
     pub calls: u32,
     pub attempts: u32,

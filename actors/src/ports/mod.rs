@@ -3,6 +3,7 @@
 mod checks;
 mod clock;
 mod context;
+pub mod executor;
 mod journal;
 mod model;
 pub mod queue;
@@ -24,6 +25,8 @@ pub use model::{AnswerForm, Model, ModelCall};
 #[derive(Clone)]
 pub struct Ports {
     pub model: Arc<dyn Model>,
+    /// For seats whose calls go there; `None` = there is none, and they are refused.
+    pub executor: Option<Arc<dyn executor::Executor>>,
     pub checks: Arc<dyn Checks>,
     pub journal: Arc<dyn Journal>,
     pub queue: Arc<dyn queue::TaskQueue>,

@@ -166,6 +166,7 @@ mod tests {
 
     fn world() -> World {
         let ports = Ports {
+            executor: None,
             model: Arc::new(FakeModel::instant()),
             checks: Arc::new(FakeChecks),
             journal: Arc::new(MemoryJournal::new()),

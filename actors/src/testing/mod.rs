@@ -1,6 +1,7 @@
 //! Fakes for every port, for tests and benchmarks: simulated, in memory, seeded. Never part of a release.
 
 mod context;
+mod executor;
 pub mod invariants;
 mod journal;
 mod model;
@@ -9,6 +10,7 @@ mod random;
 mod scenario;
 
 pub use context::FakeContexts;
+pub use executor::FakeExecutor;
 pub use journal::{JournalFaults, MemoryJournal, PowerCut};
 pub use model::{FakeModel, Reaction, candidates};
 pub use ports::{FakeChecks, FakeClock, FakeIds};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::executor::FakeExecutor;
 use super::journal::{JournalFaults, MemoryJournal};
 use super::model::{FakeModel, Reaction};
 use super::ports::{FakeChecks, FakeClock, FakeIds};
@@ -62,6 +63,8 @@ pub struct Scenario {
     journal: MemoryJournal,
     seed: u64,
     defaults: Defaults,
+    executor: Option<FakeExecutor>,
+    endpoint: Endpoint,
     pub settings: Settings,
 }
 
@@ -83,6 +86,8 @@ impl Scenario {
             journal: MemoryJournal::new(),
             seed: 1,
             defaults: Defaults::default(),
+            executor: None,
+            endpoint: Endpoint::Pool,
             settings: Settings::default(),
         }
     }
@@ -143,6 +148,12 @@ impl Scenario {
         self.journal(journal)
     }
 
+    /// All agents' calls go there.
+    #[must_use]
+    pub fn executor(self, executor: FakeExecutor) -> Self {
+        Self { executor: Some(executor), endpoint: Endpoint::Ray, ..self }
+    }
+
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
@@ -158,6 +169,7 @@ impl Scenario {
         let (model, journal) = (self.model, self.journal);
         let ports = Ports {
             model: Arc::new(model.clone()),
+            executor: self.executor.map(|executor| Arc::new(executor) as _),
             checks: self.checks,
             journal: Arc::new(journal.clone()),
             queue: Arc::new(MemoryQueue::new(Limits::default(), clock.clone())),
@@ -178,7 +190,7 @@ impl Scenario {
                 review: true,
                 agent_type: "VLLM".into(),
                 model: "fake".into(),
-                endpoint: Endpoint::Pool,
+                endpoint: self.endpoint.clone(),
                 sampling: Sampling::default(),
                 defaults: self.defaults.clone(),
             };

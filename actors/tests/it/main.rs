@@ -7,6 +7,7 @@ mod boundary;
 mod clients;
 mod context;
 mod drain;
+mod executor;
 mod failures;
 mod happy_path;
 mod messages;

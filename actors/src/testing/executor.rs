@@ -1,0 +1,160 @@
+//! An executor that outlives the system, as a cluster does: it remembers what was submitted, and its calls go on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::model::FakeModel;
+use crate::domain::id::{CallId, RunId, Wave};
+use crate::ports::Model as _;
+use crate::ports::executor::{Executor, NotTaken, Result, WaveCall};
+
+/// What it has of a wave: everything that came of its calls so far.
+type Results = watch::Sender<Vec<(CallId, Result)>>;
+
+#[derive(Debug)]
+struct Taken {
+    name: Arc<str>,
+    results: Arc<Results>,
+    calls: Vec<AbortHandle>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    taken: BTreeMap<(RunId, Wave, u32), Taken>,
+    /// How often each name was asked for.
+    submits: BTreeMap<Arc<str>, u32>,
+    follows: BTreeMap<Arc<str>, u32>,
+    cancelled: Vec<Arc<str>>,
+    away: bool,
+    /// The next so many waves are lost as soon as they are taken.
+    lose: u32,
+}
+
+/// Cheap to clone; clones share what they saw.
+#[derive(Clone)]
+pub struct FakeExecutor {
+    model: FakeModel,
+    /// How long it takes to take a wave.
+    latency: Duration,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl FakeExecutor {
+    /// Its calls are made by this model.
+    #[must_use]
+    pub fn new(model: FakeModel) -> Self {
+        Self { model, latency: Duration::from_millis(5), seen: Arc::default() }
+    }
+
+    /// It cannot be reached from now on, or again.
+    pub fn away(&self, away: bool) {
+        self.lock().away = away;
+    }
+
+    /// Loses the next waves that it takes.
+    pub fn lose(&self, waves: u32) {
+        self.lock().lose = waves;
+    }
+
+    /// How often each wave was submitted, by its name.
+    #[must_use]
+    pub fn submits(&self) -> BTreeMap<Arc<str>, u32> {
+        self.lock().submits.clone()
+    }
+
+    /// How often each wave was attached to.
+    #[must_use]
+    pub fn follows(&self) -> BTreeMap<Arc<str>, u32> {
+        self.lock().follows.clone()
+    }
+
+    #[must_use]
+    pub fn cancelled(&self) -> Vec<Arc<str>> {
+        self.lock().cancelled.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, wave: &WaveCall) -> Arc<str> {
+        let mut seen = self.lock();
+        let name: Arc<str> = format!("{}/{}#{}", wave.run, wave.wave, wave.attempt).into();
+        *seen.submits.entry(name.clone()).or_default() += 1;
+        let key = (wave.run.clone(), wave.wave, wave.attempt);
+        if seen.taken.contains_key(&key) {
+            return name;
+        }
+        let results = Arc::new(watch::Sender::new(Vec::new()));
+        let is_lost = seen.lose > 0;
+        seen.lose = seen.lose.saturating_sub(1);
+        let calls =
+            if is_lost { Vec::new() } else { wave.calls.iter().map(|call| self.make(call, &results)).collect() };
+        if !is_lost {
+            seen.taken.insert(key, Taken { name: name.clone(), results, calls });
+        }
+        name
+    }
+
+    fn make(&self, call: &crate::ports::ModelCall, results: &Arc<Results>) -> AbortHandle {
+        let (model, call, results) = (self.model.clone(), call.clone(), results.clone());
+        // It belongs to the cluster, not to the system.
+        let task = Handle::current().spawn(async move {
+            let result = model.complete(&call).await;
+            results.send_modify(|all| all.push((call.id.clone(), result)));
+        });
+        task.abort_handle()
+    }
+
+    fn results(&self, name: &str) -> Option<watch::Receiver<Vec<(CallId, Result)>>> {
+        let mut seen = self.lock();
+        *seen.follows.entry(name.into()).or_default() += 1;
+        seen.taken.values().find(|taken| *taken.name == *name).map(|taken| taken.results.subscribe())
+    }
+}
+
+#[async_trait]
+impl Executor for FakeExecutor {
+    async fn submit(&self, wave: &WaveCall) -> std::result::Result<Arc<str>, NotTaken> {
+        if self.lock().away {
+            tokio::time::sleep(self.latency).await;
+            return Err(NotTaken::Away { why: "nobody answers there".into() });
+        }
+        // It has it before it says so.
+        let name = self.take(wave);
+        tokio::time::sleep(self.latency).await;
+        Ok(name)
+    }
+
+    async fn follow(&self, name: &str, wave: &WaveCall, told: mpsc::Sender<(CallId, Result)>) {
+        let Some(mut results) = self.results(name) else { return };
+        let mut heard = 0;
+        let mut left = wave.calls.len();
+        while left > 0 {
+            let all = results.borrow_and_update().clone();
+            for (call, result) in all.into_iter().skip(heard) {
+                heard += 1;
+                if wave.calls.iter().any(|wanted| wanted.id == call) {
+                    left -= 1;
+                    drop(told.send((call, result)).await);
+                }
+            }
+            if left > 0 && results.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn cancel(&self, name: &str) {
+        let mut seen = self.lock();
+        seen.cancelled.push(name.into());
+        let taken = seen.taken.values().find(|taken| *taken.name == *name);
+        taken.into_iter().flat_map(|taken| &taken.calls).for_each(AbortHandle::abort);
+    }
+}

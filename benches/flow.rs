@@ -135,6 +135,7 @@ async fn rise(path: &Path) -> Duration {
     let store = Arc::new(SqliteJournal::open(path, StoreOptions::default()).unwrap());
     let ports = Ports {
         model: Arc::new(FakeModel::new(|_, _| (Duration::ZERO, Reaction::Hang))),
+        executor: None,
         checks: Arc::new(FakeChecks),
         journal: store.clone(),
         queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(Real))),

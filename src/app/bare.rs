@@ -29,6 +29,7 @@ pub(crate) async fn bare(store: &Path) -> Result<Bare, AppError> {
     let journal = Arc::new(SqliteJournal::open(store, StoreOptions::default())?);
     let queue = bare_queue(&config);
     let ports = Ports {
+        executor: None,
         model: Arc::new(Nobody),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),

@@ -194,6 +194,7 @@ fn ports(
     Queue { queue, shared }: Queue,
 ) -> Result<Ports, AppError> {
     Ok(Ports {
+        executor: None,
         model: Arc::new(models),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal,

@@ -33,7 +33,7 @@ impl Model for Models {
         match call.endpoint {
             Endpoint::Mock => self.script.complete(call),
             Endpoint::Runner(_) => self.runners.complete(call),
-            Endpoint::Pool | Endpoint::Url(_) => self.servers.complete(call),
+            Endpoint::Pool | Endpoint::Url(_) | Endpoint::Ray => self.servers.complete(call),
         }
     }
 

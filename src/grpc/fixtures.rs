@@ -67,6 +67,7 @@ pub(super) fn outcome() -> Outcome {
         ranking: vec![ranked(2, 1, 0.875), ranked(1, 2, 0.625)],
         stop: StopReason::Complete,
         selection: Selection::by_score("the task asked for no architect"),
+        executor_left: None,
         missing: vec![missing],
         calls: 8,
         attempts: 11,

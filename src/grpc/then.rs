@@ -117,6 +117,7 @@ pub(super) fn council(role: &Role, then: Option<&Council>) -> wire::CouncilState
 fn seat(seat: &Seat) -> wire::SeatState {
     let endpoint = match &seat.endpoint {
         Endpoint::Pool => "pool",
+        Endpoint::Ray => "ray",
         Endpoint::Mock => "mock",
         Endpoint::Url(address) | Endpoint::Runner(address) => address,
     };

@@ -146,7 +146,7 @@ impl VllmModel {
                 let own = [self.endpoint(address)?];
                 Course::new(&self.exchange, &own, call).run(&self.turn).await
             }
-            Endpoint::Mock | Endpoint::Runner(_) => {
+            Endpoint::Mock | Endpoint::Ray | Endpoint::Runner(_) => {
                 Err(Failure::new(Class::Refused, "only model agents are answered by a model server"))
             }
         }

@@ -204,7 +204,7 @@ fn note<T: PartialEq + std::fmt::Debug>(found: &mut Vec<String>, key: &str, is: 
 fn address(endpoint: &Endpoint) -> &str {
     match endpoint {
         Endpoint::Url(address) | Endpoint::Runner(address) => address,
-        Endpoint::Pool | Endpoint::Mock => "",
+        Endpoint::Pool | Endpoint::Ray | Endpoint::Mock => "",
     }
 }
 

@@ -98,6 +98,7 @@ fn plan() -> Event {
         context: None,
         prompts_hash: "p-1".into(),
         policy_hash: "c-1".into(),
+        ray_fallback: false,
         structured: true,
         salt: u64::MAX,
         execution_id: "0123456789abcdef".into(),
@@ -162,6 +163,7 @@ fn verdict() -> Event {
         stop: StopReason::Deadline,
         selection: Selection::default(),
         missing: missing(),
+        executor_left: None,
         calls: 9,
         attempts: 12,
         usage: Usage { prompt: 1_000, completion: 500 },
@@ -287,7 +289,24 @@ fn values() -> Vec<Event> {
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
     let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
-    first.chain(queued()).chain(informed()).chain(shared()).chain(made_by_several()).collect()
+    first.chain(queued()).chain(informed()).chain(shared()).chain(made_by_several()).chain(executed()).collect()
+}
+
+/// A wave that went to the executor, and a run that left it.
+fn executed() -> [Event; 5] {
+    let (Event::DeliberationStarted(plan), Event::VerdictReached(verdict)) = (plan(), verdict()) else {
+        unreachable!()
+    };
+    let ray = Seat { endpoint: Endpoint::Ray, ..seats().remove(0) };
+    let wave = wave(Stage::Critique, 1);
+    let (calls, reason) = (vec![call(Stage::Critique, 1, 1), call(Stage::Critique, 1, 2)], Arc::from("no connection"));
+    [
+        Event::DeliberationStarted(Arc::new(Plan { seats: vec![ray], ray_fallback: true, ..(*plan).clone() })),
+        Event::WaveSubmitting { wave, attempt: 1, calls },
+        Event::WaveAccepted { wave, attempt: 1, name: "deliberation-task-2/critique-1-0123".into() },
+        Event::ExecutorLeft { reason: Arc::clone(&reason) },
+        Event::VerdictReached(Arc::new(Verdict { executor_left: Some(reason), ..(*verdict).clone() })),
+    ]
 }
 
 /// Tasks of a queue that other daemons share.

@@ -69,6 +69,7 @@ impl Life {
         let model = FakeModel::new(script(first));
         let ports = Ports {
             model: Arc::new(model.clone()),
+            executor: None,
             checks: Arc::new(FakeChecks),
             journal: store.clone(),
             queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(FakeClock::default()))),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::model::FakeModel;
+use crate::domain::answer::{Class, Failure};
 use crate::domain::id::{CallId, RunId, Wave};
 use crate::ports::Model as _;
 use crate::ports::executor::{Executor, NotTaken, Result, WaveCall};
@@ -106,8 +107,12 @@ impl FakeExecutor {
         let (model, call, results) = (self.model.clone(), call.clone(), results.clone());
         // It belongs to the cluster, not to the system.
         let task = Handle::current().spawn(async move {
-            let result = model.complete(&call).await;
-            results.send_modify(|all| all.push((call.id.clone(), result)));
+            let id = call.id.clone();
+            let mut worker = JoinSet::new();
+            worker.spawn(async move { model.complete(&call).await });
+            let made = worker.join_next().await.and_then(|made| made.ok());
+            let lost = || Err(Failure::new(Class::Gone, "its worker died"));
+            results.send_modify(|all| all.push((id, made.unwrap_or_else(lost))));
         });
         task.abort_handle()
     }

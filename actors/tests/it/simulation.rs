@@ -20,7 +20,8 @@ use moothall_actors::ports::queue::Filter;
 use moothall_actors::ports::{Checks, ContextError, ModelCall, Subject};
 use moothall_actors::testing::invariants::Ledger;
 use moothall_actors::testing::{
-    FakeChecks, FakeContexts, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage, draft, spec,
+    FakeChecks, FakeContexts, FakeExecutor, FakeModel, JournalFaults, PowerCut, Random, Reaction, Scenario, Stage,
+    draft, spec,
 };
 use moothall_actors::{Attached, CouncilDraft, Hold, NewPlan, NewTask, StoryMove, System};
 use tokio::task::JoinSet;
@@ -105,23 +106,32 @@ struct Life {
     known: Vec<(TaskId, TaskDraft)>,
     /// Calls of clients that wait for something.
     waiting: JoinSet<()>,
+    /// Where the first councils send their calls, in half of the lives.
+    executor: Option<FakeExecutor>,
 }
 
 impl Life {
     async fn begin(seed: u64) -> Self {
         let faults = JournalFaults { random: Random::new(seed ^ 0x6a6f), delay_ms: 8, busy_percent: 4 };
-        let scenario = Scenario::new().seed(seed).reacts(move |call, before| reaction(seed, call, before));
+        let model = FakeModel::new(move |call, before| reaction(seed, call, before));
+        let executor = seed.is_multiple_of(2).then(|| FakeExecutor::new(model.clone()));
+        let scenario = Scenario::new().seed(seed).model(model);
+        let scenario = match &executor {
+            Some(executor) => scenario.executor(executor.clone()),
+            None => scenario,
+        };
         let scenario = scenario.journal_faults(faults).settings(|settings| {
             settings.deadline = secs(60);
             settings.call_timeout = secs(15);
             settings.open_deliberations = 5;
             settings.calls_per_agent = 3;
+            settings.ray_fallback = seed.is_multiple_of(4);
         });
         let checks = Arc::new(SimulatedChecks(Random::new(seed ^ 0x6368)));
         let scenario = scenario.context(contexts(seed));
         let stage = scenario.checks(checks).council("DEV", 3).council("QA", 2).council("ARCHITECT", 1).start().await;
         let (ledger, clients, known, waiting) = Default::default();
-        Self { stage, random: Random::new(seed ^ 0x6c69), ledger, seen: 0, clients, known, waiting }
+        Self { stage, random: Random::new(seed ^ 0x6c69), ledger, seen: 0, clients, known, waiting, executor }
     }
 
     async fn step(&mut self) {
@@ -138,6 +148,7 @@ impl Life {
             75..78 => self.lose_power().await,
             78..80 => self.restart().await,
             80..88 => self.change_council(),
+            88..91 => self.trouble_executor(),
             _ => pass(self.random.millis(3_000)).await,
         }
         pass(self.random.millis(400)).await;
@@ -340,6 +351,13 @@ impl Life {
         });
     }
 
+    /// It is away, back, or loses what it is given.
+    fn trouble_executor(&self) {
+        let Some(executor) = &self.executor else { return };
+        executor.away(self.random.chance(40));
+        executor.lose(self.random.below(3) as u32);
+    }
+
     fn check(&mut self) {
         let new = self.stage.journal.events_after(self.seen);
         self.seen += new.len();
@@ -354,6 +372,7 @@ impl Life {
 
     /// Nothing new goes wrong from outside: all that is open ends, and nobody lives after the drain.
     async fn end(mut self) -> Vec<Recorded> {
+        self.executor.iter().for_each(|executor| executor.away(false));
         for waited in 0.. {
             self.check();
             self.end_if_faulty().await;

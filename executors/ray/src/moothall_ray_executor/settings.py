@@ -1,0 +1,52 @@
+"""What a service wants of its supervisor, and how that one answers. Without Ray: both sides read it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .registry import Limits
+
+DEFAULT_POOL = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """How workers ask."""
+
+    # Connections of one worker; calls beyond wait for one.
+    connections: int = 1_024
+    key: str = field(default="", repr=False)
+
+
+class Strategy(StrEnum):
+    """How Ray places the workers of a pool, as far as there is room."""
+
+    SPREAD = "SPREAD"
+    PACK = "PACK"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """One pool, which serves one role or, as `default`, all that have none of their own."""
+
+    workers: int = 1
+    # Of each worker, as Ray counts them: it reserves, it does not limit.
+    num_cpus: float = 0.0
+    resources: dict[str, float] = field(default_factory=dict)
+    strategy: Strategy = Strategy.SPREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a service wants of its supervisor."""
+
+    limits: Limits = field(default_factory=Limits)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    pools: dict[str, PoolSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The deliberation of each wave, in their order; None = too many run. `seq` is the event by which all are known."""
+
+    ids: list[str | None]
+    seq: int

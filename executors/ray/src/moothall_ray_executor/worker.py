@@ -1,0 +1,79 @@
+"""A worker: a Ray actor that asks models for many agents at once.
+
+Its supervisor gives it orders, and collects what they came to: one call each for as many as there are by then, so that
+what crosses Ray is batched by itself, the more the more there is to do, and nobody polls. A worker that dies takes its
+connections with it; it is not restarted but replaced.
+"""
+
+import asyncio
+import os
+
+from .model import ModelClient
+from .settings import ModelSettings
+from .wave import ErrorType, Order, Outcome, Result, Status
+
+
+class Worker:
+    """All methods run in the actor's one event loop."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self._settings = settings
+        self._client: ModelClient | None = None
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._outcomes: list[Outcome] = []
+        self._some = asyncio.Event()
+
+    async def ready(self) -> int:
+        """The process's id, once it can take orders."""
+        self._client = self._client or ModelClient(self._settings)
+        return os.getpid()
+
+    async def order(self, orders: list[Order]) -> None:
+        """Begins with them."""
+        if self._client is None:
+            raise RuntimeError("not ready")
+        for order in orders:
+            key = (order.deliberation_id, order.call.agent_id)
+            self._tasks[key] = asyncio.create_task(self._work(self._client, order, key))
+
+    async def withdraw(self, keys: list[tuple[str, str]]) -> None:
+        """Closes the connections of calls that nobody waits for any more."""
+        for key in keys:
+            if task := self._tasks.get(key):
+                task.cancel()
+
+    async def collect(self, wait: float) -> list[Outcome]:
+        """What has ended since the last time; at the latest after `wait` seconds, then it may be nothing."""
+        if not self._outcomes:
+            self._some.clear()
+            try:
+                async with asyncio.timeout(wait):
+                    await self._some.wait()
+            except TimeoutError:
+                return []
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
+
+    async def _work(self, client: ModelClient, order: Order, key: tuple[str, str]) -> None:
+        try:
+            result = await client.ask(order)
+        except asyncio.CancelledError:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for an answer
+            result = _broken(order, error)
+        finally:
+            self._tasks.pop(key, None)
+        self._outcomes.append(Outcome(order.deliberation_id, result))
+        self._some.set()
+
+
+def _broken(order: Order, error: Exception) -> Result:
+    call = order.call
+    return Result(
+        call.agent_id,
+        call.role,
+        Status.FAILED,
+        call.model,
+        error=f"the worker failed: {type(error).__name__}",
+        error_type=ErrorType.INTERNAL.value,
+    )

@@ -20,7 +20,7 @@ from .child import CallFailed, Child, SupervisorLost, Unreachable
 from .feed import Batch, Page
 from .mirror import Mirror
 from .retry import pause
-from .settings import Settings, Submitted
+from .settings import BUSY, GATHER, Settings, Submitted
 from .wave import Wave
 
 # Seconds that the supervisor holds the question for news when there are none: the cluster's sign of life.
@@ -187,6 +187,8 @@ class Cluster:
     async def _send(self) -> None:
         """One message at a time; what comes meanwhile goes together with the next."""
         while self._pending:
+            if len(self._mirror.registry.running) >= BUSY:
+                await asyncio.sleep(GATHER)
             pending, self._pending = self._pending, []
             try:
                 waves = [wave for wave, _ in pending]

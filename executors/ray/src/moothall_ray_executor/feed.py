@@ -12,7 +12,7 @@ BATCH = 4 << 20
 KEPT = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """Events in order, up to and with number `seq`."""
 
@@ -25,7 +25,7 @@ class Batch:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page:
     """A part of all deliberations, as of event `seq` or later; `more` = read on after `last`."""
 

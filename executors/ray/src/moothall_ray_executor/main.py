@@ -31,7 +31,7 @@ def main() -> None:
         print(error, file=sys.stderr)  # noqa: T201 - for a person
         raise SystemExit(UNUSABLE) from error
     log.start(settings.log_level)
-    raise SystemExit(asyncio.run(run(settings)))
+    import uvloop; raise SystemExit(uvloop.run(run(settings)))
 
 
 async def run(settings: Config) -> int:

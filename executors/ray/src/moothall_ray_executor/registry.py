@@ -18,7 +18,7 @@ class Full(Exception):
     """As many deliberations run as may."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """Bounds: `known` deliberations in all, of which `running` run; ended ones are forgotten after `retention` s, or
     earlier when `known` or `characters` of results would be exceeded, oldest first."""
@@ -29,19 +29,19 @@ class Limits:
     characters: int = 512 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Began:
     outline: Outline
     started_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answered:
     deliberation_id: str
     result: Result
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     deliberation_id: str
     status: Status
@@ -49,7 +49,7 @@ class Ended:
     ended_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Told:
     """An agent's result was published: no service need do it again."""
 
@@ -60,7 +60,7 @@ class Told:
 Event = Began | Answered | Ended | Told
 
 
-@dataclass(slots=True)
+@dataclass
 class Deliberation:
     """One wave from submit to oblivion. Times are Unix seconds."""
 
@@ -84,7 +84,7 @@ class Deliberation:
         return sum(result.size for result in self.results.values())
 
 
-@dataclass(slots=True)
+@dataclass
 class Totals:
     """Counts since the registry was made."""
 

@@ -6,9 +6,12 @@ from enum import StrEnum
 from .registry import Limits
 
 DEFAULT_POOL = "default"
+# With so much under way, whoever has news waits so many seconds for more before a message is sent: a message costs much,
+# and what it carries little.
+BUSY, GATHER = 16, 0.002
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelSettings:
     """How workers ask."""
 
@@ -24,7 +27,7 @@ class Strategy(StrEnum):
     PACK = "PACK"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PoolSettings:
     """One pool, which serves one role or, as `default`, all that have none of their own."""
 
@@ -35,7 +38,7 @@ class PoolSettings:
     strategy: Strategy = Strategy.SPREAD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """What a service wants of its supervisor."""
 
@@ -44,7 +47,7 @@ class Settings:
     pools: dict[str, PoolSettings] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submitted:
     """The deliberation of each wave, in their order; None = too many run. `seq` is the event by which all are known."""
 

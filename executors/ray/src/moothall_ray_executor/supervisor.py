@@ -20,7 +20,7 @@ from .feed import Batch, Log, Page, page
 from .placement import options
 from .registry import Ended, Event, Full, Limits, Registry
 from .retry import pause
-from .settings import DEFAULT_POOL, PoolSettings, Settings, Submitted
+from .settings import BUSY, DEFAULT_POOL, GATHER, PoolSettings, Settings, Submitted
 from .wave import ErrorType, Order, Outcome, Seat, Status, Wave, missing
 from .worker import Worker
 
@@ -104,6 +104,9 @@ class Supervisor:
                     await self._news.wait()
             except TimeoutError:
                 self._registry.forget(time.time())
+            else:
+                if len(self._registry.running) >= BUSY:
+                    await asyncio.sleep(GATHER)
         workers, places = len(self._hands), sum(map(len, self._keepers.values()))
         found = self._log.after(after)
         if found is None:

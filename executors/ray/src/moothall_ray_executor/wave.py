@@ -37,7 +37,7 @@ class Kind(StrEnum):
     BACKLOG_REVIEW = "backlog-review"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seat:
     """One agent of a wave, as it is known after its prompt is forgotten."""
 
@@ -46,7 +46,7 @@ class Seat:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result:
     """What one agent's call came to; `duration_ms` covers all tries."""
 
@@ -70,7 +70,7 @@ class Result:
         return len(self.content) + len(self.reasoning) + len(self.error) + 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outline:
     """A wave without its prompts: what is kept of it for as long as it is known."""
 
@@ -90,7 +90,7 @@ class Outline:
         return (self.task_id, self.attempt)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """One agent's request, ready to be sent."""
 
@@ -103,7 +103,7 @@ class Call:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wave:
     """What is to be done: every call of one deliberation."""
 
@@ -116,7 +116,7 @@ class Wave:
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """One call as a worker gets it. Times are in seconds from when it arrives: clocks of nodes differ."""
 
@@ -128,7 +128,7 @@ class Order:
     max_retries: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """What a worker says of an order."""
 

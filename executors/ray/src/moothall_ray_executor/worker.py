@@ -9,7 +9,7 @@ import asyncio
 import os
 
 from .model import ModelClient
-from .settings import ModelSettings
+from .settings import BUSY, GATHER, ModelSettings
 from .wave import ErrorType, Order, Outcome, Result, Status
 
 
@@ -51,6 +51,8 @@ class Worker:
                     await self._some.wait()
             except TimeoutError:
                 return []
+        if len(self._tasks) >= BUSY:
+            await asyncio.sleep(GATHER)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 

@@ -18,9 +18,7 @@ ANSWER = json.dumps(
         "usage": {"prompt_tokens": 100, "completion_tokens": 250, "total_tokens": 350},
     }
 ).encode()
-RESPONSE = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
-) + ANSWER
+RESPONSE = (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)) + ANSWER
 
 
 class Connection(asyncio.Protocol):

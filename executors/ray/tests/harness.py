@@ -130,7 +130,10 @@ def wave(task_id: str, url: str, agents: int = 3, **metadata: str) -> pb.Execute
         task_id=task_id,
         task_description="Write a parser.",
         role="DEV",
-        agents=[pb.Agent(id=f"a{index}", role="DEV", prompt_template="Be brief.\n---user---\nWrite.") for index in range(agents)],
+        agents=[
+            pb.Agent(id=f"a{index}", role="DEV", prompt_template="Be brief.\n---user---\nWrite.")
+            for index in range(agents)
+        ],
         vllm_url=url,
         vllm_model="tiny",
         constraints=pb.TaskConstraints(story_id="S-1", timeout_seconds=20, metadata=metadata),
@@ -199,7 +202,11 @@ def await_port(port: int) -> None:
 
 
 def in_session(leader: int) -> list[int]:
-    return [pid for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _session(pid := int(entry.name)) == leader]
+    return [
+        pid
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal() and _session(pid := int(entry.name)) == leader
+    ]
 
 
 def _session(pid: int) -> int:

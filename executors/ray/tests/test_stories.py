@@ -169,7 +169,13 @@ async def test_all_problems_of_a_request_are_said_at_once(client: Client) -> Non
         await client.submit(request)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     said = refused.value.details() or ""
-    for problem in ("task_id is empty", "twice the same id: a0", "vllm_model", "timeout_seconds = -1", "no JSON object"):
+    for problem in (
+        "task_id is empty",
+        "twice the same id: a0",
+        "vllm_model",
+        "timeout_seconds = -1",
+        "no JSON object",
+    ):
         assert problem in said
     assert "host models.example:8000 is not allowed" in said
 

@@ -45,16 +45,15 @@ class BridgeSettings:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What a bridge's process is started with. A Ray of its own listens on loopback only, and tells nobody."""
-    own = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "disabled",
+    """What a bridge's process is started with. A Ray of its own listens on loopback only, and tells nobody; nor would Ray
+    look for a cluster on loopback if it were not told that all of it is there."""
+    settings = {"RAY_USAGE_STATS_ENABLED": "0"}
+    if not address:
         # Processes for tasks that nobody starts here.
-        "RAY_enable_worker_prestart": "0",
-    }
-    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-    return {**(quiet if address else own), **os.environ}
+        settings |= {"RAY_AUTH_MODE": "disabled", "RAY_enable_worker_prestart": "0"}
+    if address.startswith(("127.", "localhost:")) or not address:
+        settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return settings | os.environ
 
 
 def main() -> None:

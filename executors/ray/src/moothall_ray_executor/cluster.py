@@ -25,8 +25,8 @@ from .wave import Wave
 
 # Seconds that the supervisor holds the question for news when there are none: the cluster's sign of life.
 NEWS_WAIT = 2.0
-# Seconds that any other call may take.
-CALL_TIMEOUT = 10.0
+# Seconds that any other call may take; and the first one, for which the cluster may have to start the supervisor.
+CALL_TIMEOUT, MEET_TIMEOUT = 10.0, 60.0
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Cluster:
         failures = 0
         while True:
             try:
-                await child.call(bridge.ATTACH, timeout=CALL_TIMEOUT + self._settings.lost_after)
+                await child.call(bridge.ATTACH, timeout=MEET_TIMEOUT)
                 seq = await self._meet(child)
                 failures = 0
                 await self._follow(child, seq)
@@ -150,7 +150,7 @@ class Cluster:
 
     async def _meet(self, child: Child) -> int:
         """Gets to know what the supervisor knows. The event from which on it is to be followed."""
-        epoch: str = await child.call("connect", self._wanted, timeout=CALL_TIMEOUT)
+        epoch: str = await child.call("connect", self._wanted, timeout=MEET_TIMEOUT)
         if epoch != self._epoch:
             if self._epoch:
                 self._give_up(self._mirror.registry.running, "the cluster's supervisor was lost")

@@ -7,10 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import uvloop
 
 from . import __version__, config, log
-from .app import App
 from .config import Config
+
+if TYPE_CHECKING:
+    from .app import App
 
 # Exit codes, as in sysexits.h: a configuration that cannot be used; an address that is taken.
 UNUSABLE, UNAVAILABLE = 78, 69
@@ -31,7 +36,9 @@ def main() -> None:
         print(error, file=sys.stderr)  # noqa: T201 - for a person
         raise SystemExit(UNUSABLE) from error
     log.start(settings.log_level)
-    import uvloop; raise SystemExit(uvloop.run(run(settings)))
+    # We start processes, none of which goes on as a copy of this one.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    raise SystemExit(uvloop.run(run(settings)))
 
 
 async def run(settings: Config) -> int:
@@ -40,6 +47,8 @@ async def run(settings: Config) -> int:
         logger.warning(
             "there is no authentication: whoever reaches this address can use it", extra={"bind": settings.bind}
         )
+    from .app import App  # noqa: PLC0415 - gRPC reads the environment when it is imported
+
     app = App(settings)
     stopped = asyncio.Event()
     on_signals(stopped, app.cluster.kill_now)
@@ -56,7 +65,7 @@ async def run(settings: Config) -> int:
     return 0
 
 
-async def say_ready(app: App) -> None:
+async def say_ready(app: "App") -> None:
     await app.ready()
     print(f"ready grpc={app.address} metrics={app.metrics_address}", flush=True)  # noqa: T201 - whoever started us reads it
 

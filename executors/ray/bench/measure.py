@@ -141,8 +141,8 @@ async def compare(latency_ms: int, waves: int, at_once: int, rounds: int, worker
             added_50.append(quantile(ours, 0.5) - quantile(bare, 0.5))
             added_99.append(quantile(ours, 0.99) - quantile(bare, 0.99))
             print(
-                f"round {index}: bare {bare_rate:.0f}/s p50 {quantile(bare, 0.5):.1f} p99 {quantile(bare, 0.99):.1f} ms; "
-                f"executor {our_rate:.0f}/s p50 {quantile(ours, 0.5):.1f} p99 {quantile(ours, 0.99):.1f} ms",
+                f"round {index}: bare {bare_rate:.0f}/s p50 {quantile(bare, 0.5):.1f} p99 {quantile(bare, 0.99):.1f}"
+                f" ms; executor {our_rate:.0f}/s p50 {quantile(ours, 0.5):.1f} p99 {quantile(ours, 0.99):.1f} ms",
                 flush=True,
             )
     print(

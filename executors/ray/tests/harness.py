@@ -151,7 +151,14 @@ async def eventually(claim: Callable[[], object], limit: float = LIMIT) -> None:
 def cluster(folder: Path) -> Iterator[tuple[str, int]]:
     """A Ray cluster of one node: its address, and the leader of its session."""
     port = free_port()
-    command = [BIN / "ray", "start", "--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    command: list[str | Path] = [
+        BIN / "ray",
+        "start",
+        "--head",
+        f"--port={port}",
+        "--node-ip-address=127.0.0.1",
+        "--num-cpus=2",
+    ]
     command += ["--include-dashboard=false", "--block", f"--temp-dir={folder}", "--object-store-memory=100000000"]
     process = subprocess.Popen(
         command,
@@ -173,7 +180,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, int]]:
 def nats_server(folder: Path, port: int = 0) -> Iterator[str]:
     """A NATS server with JetStream: its URL."""
     port = port or free_port()
-    command = [BIN / "nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder]
+    command: list[str | Path] = [BIN / "nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         await_port(port)

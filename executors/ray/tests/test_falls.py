@@ -41,8 +41,8 @@ async def started() -> AsyncIterator[list[Executor]]:
 async def health(client: Client, wanted: int) -> None:
     """Until the executor says so of itself."""
     stub = health_pb2_grpc.HealthStub(client.channel)
-    async for answer in stub.Watch(health_pb2.HealthCheckRequest(), timeout=60):
-        if answer.status == wanted:
+    async for said in stub.Watch(health_pb2.HealthCheckRequest(), timeout=60):
+        if said.status == wanted:
             return
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 import urllib.request
 
@@ -9,6 +11,7 @@ import grpc
 import pytest
 
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
+from moothall_ray_executor.wire.moothall.v1 import executor_pb2
 
 from .conftest import KEY
 from .harness import Client, Executor, eventually, wave
@@ -114,8 +117,6 @@ async def test_watch_tells_results_as_they_come_and_late_ones_all(client: Client
     model.holding = True
     model.script["order/a2/1"] = [answer(completion("first"))]
     deliberation = await client.submit(wave("order", model.url, agents=3, colour="red"))
-    from moothall_ray_executor.wire.moothall.v1 import executor_pb2  # noqa: PLC0415
-
     stream = client.control.Watch(executor_pb2.ExecutorWatchRequest(deliberation_id=deliberation), timeout=20)
     early = [await anext(aiter(stream))]
     assert early[0].result.agent_id == "a2", "it is told while the others are at work"
@@ -205,7 +206,7 @@ async def test_jobs_stats_and_metrics(client: Client, model: ModelServer, execut
     assert after.stats.average_execution_time_ms > 0
     jobs = {job.job_id: job for job in (await client.service.GetActiveJobs(pb.GetActiveJobsRequest())).jobs}
     assert jobs[deliberation].HasField("end_time")
-    with urllib.request.urlopen(f"http://{executor.ready['metrics']}/metrics") as page:  # noqa: ASYNC210
+    with urllib.request.urlopen(f"http://{executor.ready['metrics']}/metrics") as page:
         assert 'moothall_executor_deliberations_ended_total{status="completed"}' in page.read().decode()
 
 
@@ -216,20 +217,13 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_calls_are_made_again(
     deliberation = await client.submit(wave("killed", model.url, agents=4))
     await model.until(lambda: model.in_flight == 4)
     workers = executor.pids("ray::Worker")
-    os_kill(workers[0])
+    os.kill(workers[0], signal.SIGKILL)
     await model.until(lambda: len(model.calls) > 4 and model.in_flight == 4)
     await model.release()
     results, end = await client.outcome(deliberation)
     assert (end, {result.status for result in results.values()}) == ("completed", {"completed"})
     assert sorted(model.disconnected) == sorted(name for name in set(model.calls) if model.count(name) == 2)
     await eventually(lambda: len(executor.pids("ray::Worker")) == len(workers))
-
-
-def os_kill(pid: int) -> None:
-    import os  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-
-    os.kill(pid, signal.SIGKILL)
 
 
 async def test_nothing_secret_is_logged(executor: Executor) -> None:

@@ -45,8 +45,8 @@ class BridgeSettings:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What a bridge's process is started with. A Ray of its own listens on loopback only, and tells nobody; nor would Ray
-    look for a cluster on loopback if it were not told that all of it is there."""
+    """What a bridge's process is started with. A Ray of its own listens on loopback only, and tells nobody; nor would
+    Ray look for a cluster on loopback if it were not told that all of it is there."""
     settings = {"RAY_USAGE_STATS_ENABLED": "0"}
     if not address:
         # Processes for tasks that nobody starts here.

@@ -2,8 +2,8 @@
 
     starting ─▶ up ─▶ down ─▶ up …
 
-Down, nothing is taken. With a Ray of its own what ran is lost at once; a cluster elsewhere may only be out of sight: what
-ran there is given up after `lost_after` seconds, or when another supervisor answers.
+Down, nothing is taken. With a Ray of its own what ran is lost at once; a cluster elsewhere may only be out of sight:
+what ran there is given up after `lost_after` seconds, or when another supervisor answers.
 """
 
 import asyncio
@@ -99,7 +99,8 @@ class Cluster:
         return self._wanted.limits.running
 
     async def submit(self, wave: Wave) -> str | None:
-        """The wave's deliberation, which the mirror knows by then; None = too many run. Raises Unreachable, CallFailed."""
+        """The wave's deliberation, which the mirror knows by then; None = too many run. Raises Unreachable,
+        CallFailed."""
         future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._pending.append((wave, future))
         if self._sender is None or self._sender.done():

@@ -129,14 +129,19 @@ def _read(path: str) -> dict[str, Any]:
 
 def _overlay(values: dict[str, Any], given: dict[str, Any], problems: list[str]) -> None:
     for key, value in given.items():
-        section, _, rest = key.partition(".")
-        pool, _, inner = rest.rpartition(".")
-        if section == "pools" and f"pools.{DEFAULT_POOL}.{inner}" in values:
-            name = pool if pool == DEFAULT_POOL else pool.upper()
-            for default in POOL_RULES:
-                values.setdefault(f"pools.{name}.{default}", values[f"pools.{DEFAULT_POOL}.{default}"])
-            key = f"pools.{name}.{inner}"
-        _set(values, key, value, problems, key)
+        _set(values, _in_pool(values, key), value, problems, key)
+
+
+def _in_pool(values: dict[str, Any], key: str) -> str:
+    """The key, with the pool that it is of brought into being: what a pool does not say is as in the default."""
+    section, _, rest = key.partition(".")
+    pool, _, inner = rest.rpartition(".")
+    if section != "pools" or inner not in POOL_RULES:
+        return key
+    name = pool if pool == DEFAULT_POOL else pool.upper()
+    for default in POOL_RULES:
+        values.setdefault(f"pools.{name}.{default}", values[f"pools.{DEFAULT_POOL}.{default}"])
+    return f"pools.{name}.{inner}"
 
 
 def _set(values: dict[str, Any], key: str, value: Any, problems: list[str], source: str) -> None:

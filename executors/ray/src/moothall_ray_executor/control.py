@@ -1,6 +1,7 @@
 """moothall.v1.ExecutorControl: says results as they come, and stops deliberations."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 from grpc.aio import ServicerContext
@@ -57,13 +58,13 @@ class ControlService(ExecutorControlServicer):
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the executor is being stopped")
             await self._mirror.changed(request.deliberation_id)
 
-    async def _find(self, deliberation_id: str, context: ServicerContext[object, object]) -> Deliberation:
+    async def _find(self, deliberation_id: str, context: ServicerContext[Any, Any]) -> Deliberation:
         one = self._mirror.registry.get(deliberation_id)
-        if one is not None:
-            return one
-        if not self._cluster.known:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, self._cluster.trouble)
-        await context.abort(grpc.StatusCode.NOT_FOUND, f"no deliberation has the id {deliberation_id[:600]}")
+        if one is None:
+            if not self._cluster.known:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, self._cluster.trouble)
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no deliberation has the id {deliberation_id[:600]}")
+        return one
 
 
 def said(result: Result, one: Deliberation) -> pb.ExecutorAgentResult:

@@ -1,6 +1,6 @@
 """Who works on what: workers of each pool, the orders they have, and those that wait for one. Pure.
 
-An order is with one worker at a time. When that one is lost, the order goes to another, as long as its retries allow it.
+An order is with one worker at a time. When that one is lost, the order goes to another, as long as its retries allow.
 """
 
 from collections import deque

@@ -103,8 +103,8 @@ class Mirror:
 
 
 def _history(one: Deliberation) -> Iterable[Event]:
-    """The events by which a deliberation became what it is. What was published is said before the result, so that nobody
-    publishes it again."""
+    """The events by which a deliberation became what it is. What was published is said before the result, so that
+    nobody publishes it again."""
     deliberation_id = one.outline.deliberation_id
     yield Began(one.outline, one.started_at)
     for agent_id in one.told:

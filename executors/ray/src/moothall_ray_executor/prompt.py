@@ -32,8 +32,8 @@ def messages(template: str, description: str, role: str) -> list[dict[str, str]]
 
 
 def part(text: str) -> tuple[str, str]:
-    """Content and reasoning of an answer. Reasoning stands in front between marks; the opening one may be missing, since
-    chat templates put it into the prompt; without the closing one all of it is reasoning."""
+    """Content and reasoning of an answer. Reasoning stands in front between marks; the opening one may be missing,
+    since chat templates put it into the prompt; without the closing one all of it is reasoning."""
     body = text.lstrip()
     if body.startswith(OPEN):
         inside, closed, rest = body.removeprefix(OPEN).partition(CLOSE)

@@ -1,4 +1,4 @@
-"""Publishes results on NATS JetStream, each once, without ever holding up a wave: what NATS does not take waits here."""
+"""Publishes results on NATS JetStream, each once, and never holds up a wave: what NATS does not take waits here."""
 
 import asyncio
 import contextlib

@@ -4,8 +4,8 @@
                  ├─────▶ failed      all ended, none with an answer; or the cluster is gone
                  └─────▶ cancelled
 
-The supervisor decides with it and logs `Event`s; every service applies those to a registry of its own, its mirror. So one
-set of rules serves both, and an event that comes twice changes nothing.
+The supervisor decides with it and logs `Event`s; every service applies those to a registry of its own, its mirror. So
+one set of rules serves both, and an event that comes twice changes nothing.
 """
 
 from collections.abc import Iterable, Iterator

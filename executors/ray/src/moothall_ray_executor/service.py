@@ -2,7 +2,7 @@
 
 import json
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -109,7 +109,7 @@ class ExecutorService(RayExecutorServiceServicer):
         )
 
 
-async def refuse(context: ServicerContext[object, object], error: Exception) -> NoReturn:
+async def refuse(context: ServicerContext[Any, Any], error: Exception) -> NoReturn:
     """Ends a call that did not get through to the supervisor, or failed there."""
     code = grpc.StatusCode.UNAVAILABLE if isinstance(error, Unreachable) else grpc.StatusCode.INTERNAL
     await context.abort(code, str(error)[:500])

@@ -6,8 +6,8 @@ from enum import StrEnum
 from .registry import Limits
 
 DEFAULT_POOL = "default"
-# With so much under way, whoever has news waits so many seconds for more before a message is sent: a message costs much,
-# and what it carries little.
+# With so much under way, whoever has news waits so many seconds for more before a message is sent: a message costs
+# much, and what it carries little.
 BUSY, GATHER = 16, 0.002
 
 

@@ -1,7 +1,7 @@
 """The supervisor: a detached Ray actor, one for each cluster, that outlives the services which talk to it.
 
-It holds the registry and the crew, makes and replaces the workers, and hands its events to whoever reads them. All of its
-state is touched in its one event loop only.
+It holds the registry and the crew, makes and replaces the workers, and hands its events to whoever reads them. All of
+its state is touched in its one event loop only.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from .feed import Batch, Log, Page, page
 from .placement import options
 from .registry import Ended, Event, Full, Limits, Registry
 from .retry import pause
-from .settings import BUSY, DEFAULT_POOL, GATHER, PoolSettings, Settings, Submitted
+from .settings import BUSY, DEFAULT_POOL, GATHER, Settings, Submitted
 from .wave import ErrorType, Order, Outcome, Seat, Status, Wave, missing
 from .worker import Worker
 
@@ -65,7 +65,8 @@ class Supervisor:
         return pickle.dumps(answer, protocol=5)
 
     async def connect(self, settings: Settings) -> str:
-        """Takes a service's settings over. The epoch: another one = another supervisor, which knows nothing of before."""
+        """Takes a service's settings over. The epoch: another one = another supervisor, which knows nothing of
+        before."""
         changed = {name for name in self._keepers if self._pool_changes(name, settings)}
         self._settings = settings
         self._registry.limits = settings.limits
@@ -75,7 +76,7 @@ class Supervisor:
         for name in settings.pools.keys() - self._keepers.keys():
             pool = settings.pools[name]
             self._keepers[name] = [
-                asyncio.create_task(self._keep(name, pool, made)) for made in options(pool, settings.model.connections)
+                asyncio.create_task(self._keep(name, made)) for made in options(pool, settings.model.connections)
             ]
         return self._epoch
 
@@ -206,7 +207,7 @@ class Supervisor:
                 ray.kill(hand.actor)
                 return
 
-    async def _keep(self, pool: str, settings: PoolSettings, made: dict[str, Any]) -> None:
+    async def _keep(self, pool: str, made: dict[str, Any]) -> None:
         """Keeps one place of a pool filled, for ever."""
         failures = 0
         while True:

@@ -48,7 +48,8 @@ async def process(*command: str, **environment: str) -> AsyncIterator[str]:
     try:
         assert running.stdout is not None
         async with asyncio.timeout(60):
-            yield (await running.stdout.readline()).decode().strip()
+            line = await running.stdout.readline()
+        yield line.decode().strip()
     finally:
         running.terminate()
         await running.wait()

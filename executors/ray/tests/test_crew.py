@@ -17,10 +17,16 @@ def test_whoever_has_least_gets_the_next() -> None:
     crew = Crew()
     crew.join("default", "w1")
     crew.join("default", "w2")
-    assert agents(crew.assign(map(task, "abc"))) == {"w1": ["a", "c"], "w2": ["b"]}
-    assert crew.done(("d", "a"), "w1")
-    assert crew.done(("d", "c"), "w1")
-    assert agents(crew.assign([task("e")])) == {"w1": ["e"]}
+    assert agents(crew.assign([task("a", deliberation="1"), task("a", deliberation="2")])) == {"w1": ["a"], "w2": ["a"]}
+    assert crew.done(("2", "a"), "w2")
+    assert agents(crew.assign([task("e")])) == {"w2": ["e"]}
+
+
+def test_a_wave_stays_together_up_to_a_handful() -> None:
+    crew = Crew()
+    crew.join("default", "w1")
+    crew.join("default", "w2")
+    assert agents(crew.assign(map(task, "abcdef"))) == {"w1": ["a", "b", "c", "d"], "w2": ["e", "f"]}
 
 
 def test_without_workers_orders_wait_for_their_pool() -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from .wave import Order
 
 Key = tuple[str, str]  # deliberation, agent
+# Agents of one wave that are given to one worker.
+HANDFUL = 4
 
 
 @dataclass(slots=True)
@@ -44,14 +46,20 @@ class Crew:
     _where: dict[Key, str] = field(default_factory=dict)
 
     def assign(self, tasks: Iterable[Task]) -> dict[str, list[Task]]:
-        """Gives tasks to the worker of their pool that has least; those of pools without one wait."""
+        """Gives tasks to the worker of their pool that has least; those of pools without one wait. A wave's agents stay
+        together, up to a `HANDFUL`: a message to one worker costs less than to two."""
         given: dict[str, list[Task]] = {}
+        before: Task | None = None
+        worker, handful = "", 0
         for task in tasks:
             pool = self.pools.setdefault(task.pool, Pool())
             if not pool.workers:
                 pool.waiting.append(task)
                 continue
-            worker = min(pool.workers, key=lambda name: len(pool.workers[name]))
+            together = before and before.key[0] == task.key[0] and before.pool == task.pool and handful < HANDFUL
+            if not together:
+                worker, handful = min(pool.workers, key=lambda name: len(pool.workers[name])), 0
+            before, handful = task, handful + 1
             pool.workers[worker][task.key] = task
             self._where[task.key] = worker
             given.setdefault(worker, []).append(task)

@@ -130,7 +130,6 @@ class Supervisor:
         events = self._registry.submit(outline, time.time())
         if not events:
             return self._registry.existing(outline.key) or outline.deliberation_id
-        self._tell(events)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wave.timeout
         tasks = [
@@ -144,7 +143,9 @@ class Supervisor:
         self._overdue[outline.deliberation_id] = loop.call_later(
             wave.timeout + DEADLINE_GRACE, self._time_is_up, outline.deliberation_id
         )
+        # The agents first: the news can wait for a moment.
         self._give(self._crew.assign(tasks))
+        self._tell(events)
         return outline.deliberation_id
 
     def _tell(self, events: list[Event]) -> None:
@@ -188,24 +189,26 @@ class Supervisor:
             self._send(worker, hand)
 
     def _send(self, worker: str, hand: Hand) -> None:
+        """The first message goes out at once, before anything else is done: the agents wait for it."""
         if hand.sender is None or hand.sender.done():
-            hand.sender = asyncio.create_task(self._sending(worker, hand))
+            hand.sender = asyncio.create_task(self._sending(worker, hand, self._message(hand)))
 
-    async def _sending(self, worker: str, hand: Hand) -> None:
-        clock = asyncio.get_running_loop().time
-        while hand.orders or hand.withdrawn:
-            tasks, hand.orders = hand.orders, []
-            keys, hand.withdrawn = hand.withdrawn, []
-            try:
-                if tasks:
-                    await hand.actor.order.remote([_order(task, clock()) for task in tasks])
-                if keys:
-                    await hand.actor.withdraw.remote(keys)
-            except ray.exceptions.RayError as error:
-                # What it was sent may or may not have arrived: its keeper finds it dead and gives its work to others.
-                log.warning("worker takes no orders", extra={"worker": worker, "error": str(error)[:200]})
-                ray.kill(hand.actor)
-                return
+    def _message(self, hand: Hand) -> Any:
+        """Orders, and words of what is withdrawn, as one message that is on its way."""
+        now = asyncio.get_running_loop().time()
+        tasks, hand.orders = hand.orders, []
+        keys, hand.withdrawn = hand.withdrawn, []
+        return hand.actor.order.remote([_order(task, now) for task in tasks], keys)
+
+    async def _sending(self, worker: str, hand: Hand, sent: Any) -> None:
+        try:
+            await sent
+            while hand.orders or hand.withdrawn:
+                await self._message(hand)
+        except ray.exceptions.RayError as error:
+            # What it was sent may or may not have arrived: its keeper finds it dead and gives its work to others.
+            log.warning("worker takes no orders", extra={"worker": worker, "error": str(error)[:200]})
+            ray.kill(hand.actor)
 
     async def _keep(self, pool: str, made: dict[str, Any]) -> None:
         """Keeps one place of a pool filled, for ever."""
@@ -238,6 +241,8 @@ class Supervisor:
                 key = (outcome.deliberation_id, outcome.result.agent_id)
                 if self._crew.done(key, worker):
                     self._tell(self._registry.answer(outcome.deliberation_id, outcome.result, time.time()))
+            # Whoever waits for the news goes first.
+            await asyncio.sleep(0)
 
     def _lost(self, pool: str, worker: str) -> None:
         """Gives what a lost worker had to others, or gives it up."""

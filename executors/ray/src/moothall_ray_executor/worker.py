@@ -28,17 +28,14 @@ class Worker:
         self._client = self._client or ModelClient(self._settings)
         return os.getpid()
 
-    async def order(self, orders: list[Order]) -> None:
-        """Begins with them."""
+    async def order(self, orders: list[Order], withdrawn: list[tuple[str, str]]) -> None:
+        """Begins with orders, and closes the connections of calls that nobody waits for any more."""
         if self._client is None:
             raise RuntimeError("not ready")
         for order in orders:
             key = (order.deliberation_id, order.call.agent_id)
             self._tasks[key] = asyncio.create_task(self._work(self._client, order, key))
-
-    async def withdraw(self, keys: list[tuple[str, str]]) -> None:
-        """Closes the connections of calls that nobody waits for any more."""
-        for key in keys:
+        for key in withdrawn:
             if task := self._tasks.get(key):
                 task.cancel()
 
@@ -51,8 +48,9 @@ class Worker:
                     await self._some.wait()
             except TimeoutError:
                 return []
-        if len(self._tasks) >= BUSY:
-            await asyncio.sleep(GATHER)
+        # The other agents of a wave are seldom far behind.
+        if self._tasks:
+            await asyncio.sleep(GATHER if len(self._tasks) >= BUSY else GATHER / 4)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 

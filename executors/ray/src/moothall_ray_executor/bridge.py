@@ -19,9 +19,10 @@ from typing import Any
 
 from . import frame, log
 from .frame import Frame
+from .line import FAILED, OK
 
-# What came of a call: an answer; the supervisor is gone; the cluster cannot be reached; the call itself failed.
-OK, LOST, UNREACHABLE, FAILED = "ok", "lost", "unreachable", "failed"
+# What came of a call, beside OK and FAILED: the supervisor is gone; the cluster cannot be reached.
+LOST, UNREACHABLE = "lost", "unreachable"
 # Calls that the bridge answers itself: attaches to the supervisor, made where there is none; ends Ray.
 ATTACH, CLOSE = "attach", "close"
 # Exit status when the local Ray died under it.

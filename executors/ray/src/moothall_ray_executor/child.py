@@ -15,6 +15,8 @@ from typing import Any
 from . import bridge, frame
 from .bridge import BridgeSettings
 from .frame import Frame
+from .line import Line, LineBroken, answer_of
+from .settings import supervisor_path
 
 # Seconds that Ray gets to start or to be found, and to end.
 START_TIMEOUT, CLOSE_TIMEOUT = 90.0, 8.0
@@ -30,20 +32,15 @@ class SupervisorLost(Unreachable):
     """The bridge is well, but the supervisor is gone."""
 
 
-class CallFailed(Exception):
-    """The supervisor failed at this call."""
-
-
 class Child:
     """A running bridge."""
 
     def __init__(self, settings: BridgeSettings, process: asyncio.subprocess.Process) -> None:
         self._settings = settings
         self._process = process
-        self._number = 0
-        self._waiting: dict[int, asyncio.Future[Frame]] = {}
-        self._reading: asyncio.Task[None] | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: Line | None = None
+        # Past the bridge, to a supervisor on this host.
+        self._short: Line | None = None
         self._killed = False
 
     @classmethod
@@ -64,8 +61,8 @@ class Child:
         child = cls(settings, process)
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                reader, child._writer = await asyncio.open_connection(sock=ours)
-                child._writer.write(bridge.opening(settings))
+                reader, writer = await asyncio.open_connection(sock=ours)
+                writer.write(bridge.opening(settings))
                 if await frame.read(reader) is None:
                     raise Unreachable("Ray did not start; its words are in the log")
         except (TimeoutError, Unreachable) as error:
@@ -74,31 +71,49 @@ class Child:
         except BaseException:
             await child.kill()
             raise
-        child._reading = asyncio.create_task(child._read(reader))
+        child._line = Line(reader, writer)
         return child
 
     async def call(self, name: str, *arguments: object, timeout: float) -> Any:
         """What the supervisor answers. Raises Unreachable, CallFailed."""
-        if self._writer is None or self._reading is None or self._reading.done():
+        line = self._short or self._line
+        if line is None:
             raise Unreachable("the bridge to Ray has ended")
-        self._number += 1
-        number = self._number
-        self._waiting[number] = asyncio.get_running_loop().create_future()
-        frame.write(self._writer, Frame(number, name, pickle.dumps(arguments, protocol=5)))
         try:
             async with asyncio.timeout(timeout):
-                await self._writer.drain()
-                answer = await self._waiting[number]
-        except (TimeoutError, ConnectionError) as error:
-            raise Unreachable(str(error) or f"Ray did not answer within {timeout:g} s") from error
-        finally:
-            self._waiting.pop(number, None)
+                answer = await line.send(name, pickle.dumps(arguments, protocol=5))
+        except TimeoutError as error:
+            raise Unreachable(f"Ray did not answer within {timeout:g} s") from error
+        except LineBroken as error:
+            if line is self._short:
+                raise SupervisorLost("the supervisor has ended") from error
+            raise Unreachable("the bridge to Ray has ended") from error
         return _meant(answer)
+
+    @property
+    def folder(self) -> str:
+        """Of a Ray of our own; empty = the cluster is elsewhere."""
+        return self._settings.folder
+
+    async def attach(self, timeout: float) -> None:
+        """Finds or makes the cluster's supervisor. Raises Unreachable, CallFailed."""
+        if self._short is not None:
+            self._short.close()
+            self._short = None
+        await self.call(bridge.ATTACH, timeout=timeout)
+
+    async def shorten(self) -> None:
+        """Talks to a supervisor on this host without going through Ray. Raises Unreachable."""
+        if self._settings.folder:
+            try:
+                self._short = await Line.open(supervisor_path(self._settings.folder))
+            except LineBroken as error:
+                raise SupervisorLost(str(error)) from error
 
     async def close(self) -> None:
         """Ends it in good order, a Ray of its own with it; at the latest by force."""
-        if self._writer is not None:
-            frame.write(self._writer, Frame(0, bridge.CLOSE, b""))
+        if self._line is not None:
+            self._line.send(bridge.CLOSE, b"").add_done_callback(_ignore)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._process.wait()
@@ -108,10 +123,9 @@ class Child:
         """Ends it now, with every process that it left behind."""
         self.kill_now()
         await self._process.wait()
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._writer is not None:
-            self._writer.close()
+        for line in (self._short, self._line):
+            if line is not None:
+                line.close()
 
     def kill_now(self) -> None:
         """As `kill`, for a process that is about to exit. Once: the session's id may be somebody else's later."""
@@ -121,15 +135,6 @@ class Child:
         kill_session(self._process.pid)
         if not self._settings.address:
             shutil.rmtree(self._settings.folder, ignore_errors=True)
-
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        while answer := await frame.read(reader):
-            waiting = self._waiting.pop(answer.number, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_result(Frame(0, bridge.UNREACHABLE, b"the bridge to Ray ended"))
 
 
 def kill_session(leader: int) -> None:
@@ -154,13 +159,16 @@ def _session(pid: int) -> int:
     return 0 if state in "ZX" else int(session)
 
 
+def _ignore(answer: asyncio.Future[Frame]) -> None:
+    """The bridge does not answer its end."""
+    if not answer.cancelled():
+        answer.exception()
+
+
 def _meant(answer: Frame) -> Any:
-    match answer.name:
-        case bridge.OK:
-            return pickle.loads(answer.packed) if answer.packed else None  # noqa: S301 - from our own supervisor
-        case bridge.LOST:
-            raise SupervisorLost(answer.packed.decode())
-        case bridge.FAILED:
-            raise CallFailed(answer.packed.decode())
-        case _:
-            raise Unreachable(answer.packed.decode())
+    if answer.name == bridge.LOST:
+        raise SupervisorLost(answer.packed.decode())
+    if answer.name == bridge.UNREACHABLE:
+        raise Unreachable(answer.packed.decode())
+    packed = answer_of(answer)
+    return pickle.loads(packed) if packed else None  # noqa: S301 - from our own supervisor

@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import bridge
 from .bridge import BridgeSettings
-from .child import CallFailed, Child, SupervisorLost, Unreachable
+from .child import Child, SupervisorLost, Unreachable
 from .feed import Batch, Page
+from .line import CallFailed
 from .mirror import Mirror
 from .retry import pause
 from .settings import BUSY, GATHER, Settings, Submitted
@@ -138,7 +138,7 @@ class Cluster:
         failures = 0
         while True:
             try:
-                await child.call(bridge.ATTACH, timeout=MEET_TIMEOUT)
+                await child.attach(MEET_TIMEOUT)
                 seq = await self._meet(child)
                 failures = 0
                 await self._follow(child, seq)
@@ -151,7 +151,8 @@ class Cluster:
 
     async def _meet(self, child: Child) -> int:
         """Gets to know what the supervisor knows. The event from which on it is to be followed."""
-        epoch: str = await child.call("connect", self._wanted, timeout=MEET_TIMEOUT)
+        epoch: str = await child.call("connect", self._wanted, child.folder, timeout=MEET_TIMEOUT)
+        await child.shorten()
         if epoch != self._epoch:
             if self._epoch:
                 self._give_up(self._mirror.registry.running, "the cluster's supervisor was lost")

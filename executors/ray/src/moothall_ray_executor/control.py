@@ -6,8 +6,9 @@ from typing import Any
 import grpc
 from grpc.aio import ServicerContext
 
-from .child import CallFailed, Unreachable
+from .child import Unreachable
 from .cluster import Cluster
+from .line import CallFailed
 from .mirror import Mirror
 from .registry import Deliberation
 from .service import refuse

@@ -8,8 +8,9 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc.aio import ServicerContext
 
-from .child import CallFailed, Unreachable
+from .child import Unreachable
 from .cluster import Cluster
+from .line import CallFailed
 from .mirror import Mirror
 from .registry import Deliberation
 from .request import Invalid, Request, Rules, parse

@@ -5,6 +5,16 @@ from enum import StrEnum
 
 from .registry import Limits
 
+
+def supervisor_path(folder: str) -> str:
+    """Where the supervisor of a Ray of our own listens, in that Ray's folder, which only our user may enter."""
+    return f"{folder}/supervisor"
+
+
+def worker_path(folder: str, worker: str) -> str:
+    return f"{folder}/{worker}"
+
+
 DEFAULT_POOL = "default"
 # With so much under way, whoever has news waits so many seconds for more before a message is sent: a message costs
 # much, and what it carries little.

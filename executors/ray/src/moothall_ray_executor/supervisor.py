@@ -15,13 +15,16 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from .crew import Crew, Key, Task
+from . import line
+from .crew import Crew, Task
 from .feed import Batch, Log, Page, page
+from .hand import Hand
+from .line import CallFailed, Line, LineBroken
 from .placement import options
 from .registry import Ended, Event, Full, Limits, Registry
 from .retry import pause
-from .settings import BUSY, DEFAULT_POOL, GATHER, Settings, Submitted
-from .wave import ErrorType, Order, Outcome, Seat, Status, Wave, missing
+from .settings import BUSY, DEFAULT_POOL, GATHER, Settings, Submitted, supervisor_path, worker_path
+from .wave import ErrorType, Order, Seat, Status, Wave, missing
 from .worker import Worker
 
 NAME = "moothall-ray-executor"
@@ -32,16 +35,6 @@ COLLECT_WAIT, COLLECT_GRACE = 5.0, 10.0
 DEADLINE_GRACE = 2.0
 
 log = logging.getLogger(__name__)
-
-
-class Hand:
-    """A worker as the supervisor sees it: at most one message of orders is on its way, the rest goes with the next."""
-
-    def __init__(self, actor: Any) -> None:
-        self.actor = actor
-        self.orders: list[Task] = []
-        self.withdrawn: list[Key] = []
-        self.sender: asyncio.Task[None] | None = None
 
 
 class Supervisor:
@@ -58,15 +51,20 @@ class Supervisor:
         self._keepers: dict[str, list[asyncio.Task[None]]] = {}
         self._overdue: dict[str, asyncio.TimerHandle] = {}
         self._made = 0
+        self._folder = ""
+        self._server: asyncio.Server | None = None
 
     async def handle(self, call: str, packed: bytes) -> bytes:
         """One call of a service."""
         answer = await CALLS[call](self, *pickle.loads(packed))  # noqa: S301 - from our own service
         return pickle.dumps(answer, protocol=5)
 
-    async def connect(self, settings: Settings) -> str:
-        """Takes a service's settings over. The epoch: another one = another supervisor, which knows nothing of
-        before."""
+    async def connect(self, settings: Settings, folder: str) -> str:
+        """Takes a service's settings over. With a folder all is on one host: calls are taken at a socket in it, too.
+        The epoch: another one = another supervisor, which knows nothing of before."""
+        if folder and self._server is None:
+            self._folder = folder
+            self._server = await line.serve(supervisor_path(folder), self.handle)
         changed = {name for name in self._keepers if self._pool_changes(name, settings)}
         self._settings = settings
         self._registry.limits = settings.limits
@@ -191,21 +189,15 @@ class Supervisor:
     def _send(self, worker: str, hand: Hand) -> None:
         """The first message goes out at once, before anything else is done: the agents wait for it."""
         if hand.sender is None or hand.sender.done():
-            hand.sender = asyncio.create_task(self._sending(worker, hand, self._message(hand)))
+            sent = hand.message(asyncio.get_running_loop().time())
+            hand.sender = asyncio.create_task(self._sending(worker, hand, sent))
 
-    def _message(self, hand: Hand) -> Any:
-        """Orders, and words of what is withdrawn, as one message that is on its way."""
-        now = asyncio.get_running_loop().time()
-        tasks, hand.orders = hand.orders, []
-        keys, hand.withdrawn = hand.withdrawn, []
-        return hand.actor.order.remote([_order(task, now) for task in tasks], keys)
-
-    async def _sending(self, worker: str, hand: Hand, sent: Any) -> None:
+    async def _sending(self, worker: str, hand: Hand, sent: Awaitable[object]) -> None:
         try:
             await sent
-            while hand.orders or hand.withdrawn:
-                await self._message(hand)
-        except ray.exceptions.RayError as error:
+            while hand.has_more:
+                await hand.message(asyncio.get_running_loop().time())
+        except (ray.exceptions.RayError, LineBroken) as error:
             # What it was sent may or may not have arrived: its keeper finds it dead and gives its work to others.
             log.warning("worker takes no orders", extra={"worker": worker, "error": str(error)[:200]})
             ray.kill(hand.actor)
@@ -218,13 +210,14 @@ class Supervisor:
             worker = f"{pool}-{self._made}"
             actor = ray.remote(Worker).options(**made).remote(self._settings.model)
             try:
-                pid = await actor.ready.remote()
+                path = worker_path(self._folder, worker) if self._folder else ""
+                pid = await actor.ready.remote(path)
                 log.info("worker ready", extra={"worker": worker, "pid": pid})
-                self._hands[worker] = Hand(actor)
+                hand = self._hands[worker] = Hand(actor, await Line.open(path) if path else None)
                 self._give(self._crew.join(pool, worker))
                 failures = 0
-                await self._collect(worker, actor)
-            except (ray.exceptions.RayError, TimeoutError) as error:
+                await self._collect(worker, hand)
+            except (ray.exceptions.RayError, LineBroken, CallFailed, TimeoutError) as error:
                 log.warning("worker lost", extra={"worker": worker, "error": str(error)[:200]})
             finally:
                 ray.kill(actor)
@@ -232,11 +225,11 @@ class Supervisor:
             failures += 1
             await asyncio.sleep(pause(failures, 1.0))
 
-    async def _collect(self, worker: str, actor: Any) -> None:
+    async def _collect(self, worker: str, hand: Hand) -> None:
         """Takes in what a worker's orders come to, until it is lost."""
         while True:
             async with asyncio.timeout(COLLECT_WAIT + COLLECT_GRACE):
-                outcomes: list[Outcome] = await actor.collect.remote(COLLECT_WAIT)
+                outcomes = await hand.collect(COLLECT_WAIT)
             for outcome in outcomes:
                 key = (outcome.deliberation_id, outcome.result.agent_id)
                 if self._crew.done(key, worker):
@@ -261,13 +254,6 @@ class Supervisor:
             )
             self._tell(self._registry.answer(task.order.deliberation_id, result, time.time()))
         self._give(self._crew.assign(again))
-
-
-def _order(task: Task, now: float) -> Order:
-    """The order with what is left of its time."""
-    order = task.order
-    left = max(0.0, task.deadline - now)
-    return Order(order.deliberation_id, order.call, order.url, order.keyed, left, order.max_retries)
 
 
 CALLS: dict[str, Callable[..., Awaitable[Any]]] = {

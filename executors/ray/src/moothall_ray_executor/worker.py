@@ -7,10 +7,16 @@ connections with it; it is not restarted but replaced.
 
 import asyncio
 import os
+import pickle
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+from . import line
 from .model import ModelClient
 from .settings import BUSY, GATHER, ModelSettings
 from .wave import ErrorType, Order, Outcome, Result, Status
+
+ORDER, COLLECT = "order", "collect"
 
 
 class Worker:
@@ -22,11 +28,19 @@ class Worker:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._outcomes: list[Outcome] = []
         self._some = asyncio.Event()
+        self._server: asyncio.Server | None = None
 
-    async def ready(self) -> int:
-        """The process's id, once it can take orders."""
+    async def ready(self, path: str) -> int:
+        """The process's id, once it can take orders; at a socket with this path, too, where there is one."""
         self._client = self._client or ModelClient(self._settings)
+        if path:
+            self._server = await line.serve(path, self._handle)
         return os.getpid()
+
+    async def _handle(self, name: str, packed: bytes) -> bytes:
+        """A call that did not come through Ray."""
+        call: Callable[..., Awaitable[Any]] = self.collect if name == COLLECT else self.order
+        return pickle.dumps(await call(*pickle.loads(packed)), protocol=5)  # noqa: S301 - from our own supervisor
 
     async def order(self, orders: list[Order], withdrawn: list[tuple[str, str]]) -> None:
         """Begins with orders, and closes the connections of calls that nobody waits for any more."""

@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak deny setup
+.PHONY: help run test bench soak deny setup ray-env ray-test
 
 help: ## Say what there is
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+): .*## /  make \1\t/'
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## /  make \1\t/'
 
 run: ## Build and run the demo
 	cargo run --locked -- demo
@@ -33,3 +33,9 @@ deny: ## Licences, bans and advisories (needs cargo-deny and its database)
 
 setup: ## Install what the tests need
 	@scripts/test-deps
+
+ray-env: ## Make the Python environment of the Ray executor
+	@scripts/ray-env
+
+ray-test: ## Check and test the Ray executor
+	executors/ray/check

@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 
 from moothall_ray_executor import bridge
-from moothall_ray_executor.child import kill_session
+from moothall_ray_executor.child import kill_session, session_of
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 from moothall_ray_executor.wire.fleet.ray_executor.v1.ray_executor_pb2_grpc import RayExecutorServiceStub
 from moothall_ray_executor.wire.moothall.v1 import executor_pb2
@@ -209,18 +209,8 @@ def await_port(port: int) -> None:
 
 
 def in_session(leader: int) -> list[int]:
-    return [
-        pid
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdecimal() and _session(pid := int(entry.name)) == leader
-    ]
-
-
-def _session(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return 0
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in pids if session_of(pid) == leader]
 
 
 def _command(pid: int) -> str:

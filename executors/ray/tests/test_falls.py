@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from moothall_ray_executor.child import kill_session
+from moothall_ray_executor.child import kill_session, session_of
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 from moothall_ray_executor.wire.moothall.v1 import executor_pb2
 
@@ -23,9 +24,13 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def elsewhere() -> Iterator[tuple[str, int]]:
     """A Ray cluster that is not the executor's own."""
-    with cluster(Path("/tmp") / f"mr-test-{os.getpid()}") as running:
+    # Short: a socket's path has at most 107 characters.
+    with (
+        tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder,
+        cluster(Path(folder)) as running,
+    ):
         yield running
 
 
@@ -72,10 +77,10 @@ async def test_the_head_of_its_own_ray_is_killed(tmp_path: Path, model: ModelSer
         await model.release()
         assert (await client.outcome(await client.submit(wave("healed", model.url))))[1] == "completed"
         assert await client.submit(wave("lost", model.url)) == lost, "how it ended is still known"
-    assert not any(Path(f"/proc/{pid}").exists() for pid in old)
+    assert not any(session_of(pid) for pid in old)
     now = set(executor.pids(""))
     assert executor.end() == 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in now), "nothing of its Ray is left"
+    assert not any(session_of(pid) for pid in now), "nothing of its Ray is left"
 
 
 async def test_a_stopped_executor_lets_its_own_waves_end(
@@ -109,14 +114,15 @@ async def test_a_second_signal_ends_at_once(tmp_path: Path, model: ModelServer, 
         executor.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(executor.process.wait, 3) == 128 + signal.SIGTERM
     await model.until(lambda: len(model.disconnected) == 3)
-    await eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+    await eventually(lambda: not any(session_of(pid) for pid in left))
 
 
 async def test_a_new_executor_finds_what_runs_on_a_cluster(
     tmp_path: Path, model: ModelServer, started: list[Executor], elsewhere: tuple[str, int]
 ) -> None:
     address, _ = elsewhere
-    first = Executor.start(tmp_path / "1", RAY_ADDRESS=address)
+    packed = '[pools.default]\nnum_cpus = 0.5\nstrategy = "PACK"\n'
+    first = Executor.start(tmp_path / "1", packed, RAY_ADDRESS=address)
     started.append(first)
     first.await_ready()
     model.holding = True
@@ -128,7 +134,7 @@ async def test_a_new_executor_finds_what_runs_on_a_cluster(
         await model.until(lambda: model.in_flight == 2)
         assert await asyncio.to_thread(first.end) == 0
         assert await code(anext(aiter(watching))) is grpc.StatusCode.UNAVAILABLE
-    second = Executor.start(tmp_path / "2", RAY_ADDRESS=address)
+    second = Executor.start(tmp_path / "2", packed, RAY_ADDRESS=address)
     started.append(second)
     second.await_ready()
     async with Client(second.address) as client:
@@ -144,6 +150,8 @@ async def test_a_new_executor_finds_what_runs_on_a_cluster(
     async with Client(third.address) as client:
         results, end = await client.outcome(deliberation)
         assert (end, len(results)) == ("completed", 3), "after it ended, and a kill, too"
+        # It wants other workers than those before it.
+        assert (await client.outcome(await client.submit(wave("placed", model.url))))[1] == "completed"
 
 
 async def test_a_cluster_that_is_gone_loses_what_ran_there(

@@ -140,7 +140,7 @@ class Child:
 def kill_session(leader: int) -> None:
     """Kills every process of a session that we started. Its id is its leader's, and is not given away before all are
     gone."""
-    while pids := [pid for pid in _processes() if _session(pid) == leader]:
+    while pids := [pid for pid in _processes() if session_of(pid) == leader]:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -150,8 +150,8 @@ def _processes() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
-def _session(pid: int) -> int:
-    """0 = it has ended."""
+def session_of(pid: int) -> int:
+    """A process's session; 0 = it has ended, whether or not anybody has taken note."""
     try:
         state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[:4]
     except (OSError, ValueError):

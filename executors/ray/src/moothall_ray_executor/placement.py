@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ray.util.placement_group import placement_group
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from .settings import PoolSettings, Strategy
@@ -30,3 +30,10 @@ def options(pool: PoolSettings, connections: int) -> list[dict[str, Any]]:
         {**base, "scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
         for index in range(pool.workers)
     ]
+
+
+def release(made: list[dict[str, Any]]) -> None:
+    """Gives the places of a pool back, whose workers are not wanted any more."""
+    strategy = made[0]["scheduling_strategy"]
+    if isinstance(strategy, PlacementGroupSchedulingStrategy):
+        remove_placement_group(strategy.placement_group)

@@ -20,7 +20,7 @@ from .crew import Crew, Task
 from .feed import Batch, Log, Page, page
 from .hand import Hand
 from .line import CallFailed, Line, LineBroken
-from .placement import options
+from .placement import options, release
 from .registry import Ended, Event, Full, Limits, Registry
 from .retry import pause
 from .settings import BUSY, DEFAULT_POOL, GATHER, Settings, Submitted, supervisor_path, worker_path
@@ -49,6 +49,8 @@ class Supervisor:
         self._news = asyncio.Event()
         self._hands: dict[str, Hand] = {}
         self._keepers: dict[str, list[asyncio.Task[None]]] = {}
+        # Ray's options for each worker of a pool.
+        self._places: dict[str, list[dict[str, Any]]] = {}
         self._overdue: dict[str, asyncio.TimerHandle] = {}
         self._made = 0
         self._folder = ""
@@ -71,11 +73,10 @@ class Supervisor:
         for name in changed:
             for keeper in self._keepers.pop(name):
                 keeper.cancel()
+            release(self._places.pop(name))
         for name in settings.pools.keys() - self._keepers.keys():
-            pool = settings.pools[name]
-            self._keepers[name] = [
-                asyncio.create_task(self._keep(name, made)) for made in options(pool, settings.model.connections)
-            ]
+            self._places[name] = options(settings.pools[name], settings.model.connections)
+            self._keepers[name] = [asyncio.create_task(self._keep(name, made)) for made in self._places[name]]
         return self._epoch
 
     async def submit(self, waves: list[Wave]) -> Submitted:

@@ -34,7 +34,7 @@ const MAX_ERROR_BYTES: usize = 4 * 1024;
 /// Of what it says while it works.
 const MAX_PROGRESS_BYTES: usize = 1024;
 /// In the types of failures that pass.
-const TRANSIENT: [&str; 6] = ["transient", "timeout", "timed", "unavailable", "connection", "rate"];
+const TRANSIENT: [&str; 7] = ["transient", "timeout", "timed", "unavailable", "connection", "rate", "lost"];
 /// Of a stream that is none of ours.
 const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn failures_that_pass_are_worth_another_attempt() {
-        for kind in ["timeout", "connection_error", "transienterror", "rate_limited", "unavailable"] {
+        for kind in ["timeout", "connection_error", "transienterror", "rate_limited", "unavailable", "worker_lost"] {
             assert!(may_heal(kind), "{kind}");
         }
         for kind in ["", "syntaxerror", "permission_denied"] {

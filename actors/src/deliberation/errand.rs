@@ -27,6 +27,9 @@ pub(super) struct Errands(Vec<oneshot::Sender<()>>);
 
 impl Errands {
     pub(super) fn start(&mut self, world: &Arc<World>, to: &ActorRef<Message>, errand: Errand) {
+        if errand.replies.is_empty() {
+            return;
+        }
         let (recall, recalled) = oneshot::channel();
         self.0.retain(|earlier| !earlier.is_closed());
         self.0.push(recall);

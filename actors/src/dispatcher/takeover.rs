@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::begin::needs_more;
+use super::ending;
 use super::shared::bare;
 use super::stream::{Told, told};
 use crate::domain::event::{Event, Plan};
@@ -138,6 +139,10 @@ async fn known(world: &World, claimed: &Claimed, origin: Option<Origin>, row: Ta
     let mut events = held_back(entry);
     events.extend(lost.as_ref().map(|origin| taken_over(row.run, origin)));
     let run = RunId { task: row.task.clone(), run: row.run };
+    if ending::at_work(world, &run).is_some() {
+        // The queue forgot that it is, or heard of it late.
+        return Err(waits_no_more(claimed));
+    }
     let first = journal.stream(&StreamId::deliberation(&run), 0, 1).await?;
     let resumes = first.into_iter().find_map(|recorded| match recorded.event.event {
         Event::DeliberationStarted(plan) => Some(plan),

@@ -162,7 +162,11 @@ pub(super) async fn supersede(world: &Arc<World>, lease: &Lease) {
         leave(world, &running);
     }
     match note_superseded(world, &run).await {
-        Ok(true) => tracing::info!(%run, "another daemon has the run: it ends here without a word to others"),
+        Ok(true) => {
+            tracing::info!(%run, "another daemon has the run: it ends here without a word to others");
+            // Its end may have been heard of already, and was no news then.
+            world.leases.could_not_tell();
+        }
         Ok(false) => {}
         Err(error) => tracing::warn!(%run, %error, "that another daemon has the run is not written"),
     }

@@ -3,15 +3,17 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 10] = [
     "proto/fleet/orchestrator/v1/orchestrator.proto",
     "proto/orchestrator/v1/orchestrator.proto",
     "proto/fleet/context/v1/context.proto",
+    "proto/fleet/ray_executor/v1/ray_executor.proto",
     "proto/moothall/v1/tasks.proto",
     "proto/moothall/v1/journal.proto",
     "proto/moothall/v1/councils.proto",
     "proto/moothall/v1/verdict.proto",
     "proto/moothall/v1/runner.proto",
+    "proto/moothall/v1/executor.proto",
 ];
 
 /// Messages that the older package numbers alike: one Rust type serves both, so that nothing is mapped twice. A test

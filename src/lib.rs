@@ -1,6 +1,7 @@
 //! The daemon around the actor system: adapters, composition root and command line.
 
 pub mod app;
+pub mod backoff;
 pub mod bench;
 pub mod checks;
 pub mod cli;
@@ -12,11 +13,13 @@ pub mod folder;
 pub mod grpc;
 pub mod http;
 pub mod intake;
+pub mod line;
 mod listen;
 pub mod nats;
 pub mod outbox;
 pub mod plan;
 pub mod process;
+pub mod ray;
 pub mod redis;
 pub mod runner;
 pub mod sim;

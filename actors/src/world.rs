@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
 use ractor::ActorRef;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::budget::DailyTokens;
@@ -51,6 +51,10 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Whether runs ask model servers themselves when the executor is away for too long.
     pub ray_fallback: bool,
+    /// Waves at the executor at once; others wait.
+    pub executor_waves: usize,
+    /// Whether reviews of backlogs have their calls made by the executor.
+    pub backlog_by_executor: bool,
     /// How often children are pinged; unanswered for twice as long they are restarted.
     pub ping_every: Duration,
 }
@@ -69,6 +73,8 @@ impl Default for Settings {
             context_tokens: DEFAULT_CONTEXT_TOKENS,
             queue: QueueSettings::default(),
             ray_fallback: false,
+            executor_waves: 1_024,
+            backlog_by_executor: false,
             ping_every: Duration::from_secs(5),
         }
     }
@@ -126,6 +132,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) gate: Gate,
+    pub(crate) executor_places: Arc<Semaphore>,
     pub(crate) tokens: Mutex<DailyTokens>,
     pub(crate) registry: Registry,
     /// In a queue that others share.
@@ -150,6 +157,7 @@ impl World {
     pub(crate) fn new(ports: Ports, settings: Settings, prompts: Prompts) -> Self {
         Self {
             gate: Gate::new(settings.open_deliberations),
+            executor_places: Arc::new(Semaphore::new(settings.executor_waves.clamp(1, Semaphore::MAX_PERMITS))),
             tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
             registry: Registry::default(),
             leases: dispatcher::Leases::default(),

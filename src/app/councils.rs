@@ -17,7 +17,7 @@ pub(super) async fn make_default(system: &System, config: &Config) -> Result<(),
         return Ok(());
     }
     let Some(template) = template(config) else {
-        tracing::warn!("no default councils: agents of type RAY_VLLM need the executor, which is not in use yet");
+        tracing::warn!("no default councils: agents of type RAY_VLLM need executor.address, which is empty");
         return Ok(());
     };
     for role in &config.councils.roles {
@@ -30,12 +30,12 @@ pub(super) async fn make_default(system: &System, config: &Config) -> Result<(),
     Ok(())
 }
 
-/// What a council is when nobody says more than its role; `None` = agents of this type cannot be made yet.
+/// What a council is when nobody says more than its role; `None` = agents of this type cannot be made.
 pub(super) fn template(config: &Config) -> Option<CouncilDraft> {
     let endpoint = match config.agents.default_type {
         AgentType::Vllm => Endpoint::Pool,
         AgentType::Mock => Endpoint::Mock,
-        AgentType::RayVllm => return None,
+        AgentType::RayVllm => config.executor.service.as_ref().map(|_| Endpoint::Ray)?,
     };
     let model: Arc<str> = match config.model.model.as_str() {
         AUTO_MODEL => "".into(),

@@ -15,6 +15,7 @@ use crate::http::Health;
 use crate::intake::{EventInbox, Intake};
 use crate::nats::{Auth, Drained, Nats, Settings, SettingsError, Start, Status, Tls};
 use crate::outbox::{self, EventOutbox, Finals};
+use crate::ray::RayExecutor;
 use crate::store::SqliteJournal;
 
 /// How long what is in hand and in flight may take at a stop.
@@ -35,7 +36,7 @@ impl Events {
         config: &Config,
         store: Arc<SqliteJournal>,
         (system, intake): (System, Intake),
-        shared: Option<Arc<dyn SharedQueue>>,
+        (shared, executor): (Option<Arc<dyn SharedQueue>>, Option<Arc<RayExecutor>>),
     ) -> Result<Self, AppError> {
         let facts = store.clone();
         if !config.nats.enabled {
@@ -45,7 +46,7 @@ impl Events {
         let first_start = first_start(&store).await?;
         let settings = settings(&config.nats, store.store_id(), first_start)?;
         let outbox = EventOutbox::open(store, system.clone(), shared.is_some()).await.map_err(lost)?;
-        let inbox = EventInbox::new(system, intake);
+        let inbox = EventInbox::new(system, intake, executor);
         let nats = Nats::start(settings, Arc::new(inbox), Arc::new(outbox)).map_err(wrong)?;
         let finals = shared.map(|shared| tokio::spawn(Finals::new(shared, facts, nats.speaker()).run()));
         Ok(Self { nats: Some(nats), finals })

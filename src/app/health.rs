@@ -1,4 +1,4 @@
-//! How the daemon's parts are: the journal, what the system finds amiss, model servers, runners and the context service.
+//! How the daemon's parts are: the journal, what the system finds amiss, and whom the daemon calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,11 @@ use moothall_actors::System;
 use moothall_actors::ports::shared::SharedQueue;
 use tokio::sync::watch;
 
+use super::clients::Clients;
 use super::{events, queue};
-use crate::context::{ContextClient, ContextState};
+use crate::context::ContextState;
 use crate::http::{Components, Health, probe};
+use crate::ray::{RayExecutor, RayState};
 use crate::runner::RunnerModel;
 use crate::store::SqliteJournal;
 use crate::vllm::{BreakerState, VllmModel};
@@ -20,8 +22,14 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// The model servers that did not answer lately, or do not serve the model; empty = all is well.
 pub(super) type Unreachable = watch::Receiver<Arc<str>>;
 
+/// Looks after what does not heal by being used.
+pub(super) fn watch(clients: &Clients) -> Unreachable {
+    watch_executor(clients.executor.as_ref());
+    watch_models(clients.model.clone())
+}
+
 /// Asks every model server what it serves, again and again, until nobody listens. What it learns also serves calls.
-pub(super) fn watch_models(model: Arc<VllmModel>) -> Unreachable {
+fn watch_models(model: Arc<VllmModel>) -> Unreachable {
     let (tell, told) = watch::channel(Arc::from(""));
     tokio::spawn(async move {
         while !tell.is_closed() {
@@ -46,11 +54,26 @@ pub(super) fn watch_models(model: Arc<VllmModel>) -> Unreachable {
     told
 }
 
+/// An executor that is away is asked again and again until it answers, also when no wave needs it.
+fn watch_executor(executor: Option<&Arc<RayExecutor>>) {
+    let Some(weak) = executor.map(Arc::downgrade) else { return };
+    tokio::spawn(async move {
+        while let Some(executor) = weak.upgrade() {
+            if matches!(executor.state(), Some(RayState::Away { .. })) {
+                // Its standing has what it said.
+                let _ = executor.probe().await;
+            }
+            drop(executor);
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    });
+}
+
 /// Asked often; looks at what is known and asks nobody.
 pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
-    (model, runners, context): (Arc<VllmModel>, Arc<RunnerModel>, Option<Arc<ContextClient>>),
+    Clients { model, runners, executor, context }: Clients,
     (unreachable, events, queue): (Unreachable, events::Watch, Option<Arc<dyn SharedQueue>>),
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
@@ -68,8 +91,19 @@ pub(super) fn components(
         components.extend(events.as_ref().map(|status| ("nats".to_owned(), events::health(status))));
         components.extend(queue.iter().map(|queue| ("queue".to_owned(), queue::health(&**queue))));
         components.extend(of_runners(&runners).map(|health| ("runners".to_owned(), health)));
+        components.extend(
+            executor.iter().filter_map(|executor| Some(("executor".to_owned(), of_executor(executor.state()?)))),
+        );
         components.extend(context.iter().map(|context| ("context".to_owned(), of_context(context.state()))));
         components
+    }
+}
+
+/// It counts only once it is in use.
+fn of_executor(state: RayState) -> Health {
+    match state {
+        RayState::Away { why } => Health::Degraded(why),
+        RayState::Healthy => Health::Healthy,
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod backlog;
 mod bare;
+mod clients;
 mod councils;
 mod events;
 mod health;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moothall_actors::ports::executor::Executor;
 use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
 use moothall_actors::{Fault, PromptError, StartError, System};
 use tokio::net::TcpListener;
@@ -34,13 +36,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyError, TextChecks};
-use crate::config::{Config, ContextConfig};
-use crate::context::ContextClient;
+use crate::config::Config;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
 use crate::intake::Intake;
 use crate::listen::listen;
-use crate::runner::RunnerModel;
 use crate::store::{OpenError, SqliteJournal};
 use crate::vllm::{VllmError, VllmModel};
 use crate::{grpc, http, telemetry};
@@ -49,6 +49,7 @@ pub(crate) use self::bare::{Bare, bare, bare_queue};
 pub(crate) use self::events::settings as nats_settings;
 pub(crate) use self::prompts::built_in_prompts;
 
+use self::clients::Clients;
 use self::events::Events;
 use self::identity::{SystemClock, UuidSource};
 use self::journal::StoredJournal;
@@ -74,6 +75,8 @@ pub enum AppError {
     Model(#[from] VllmError),
     #[error(transparent)]
     Context(#[from] crate::context::StartError),
+    #[error(transparent)]
+    Executor(#[from] crate::ray::StartError),
     #[error("the policy cannot be used")]
     Policy(#[from] PolicyError),
     #[error("the prompts cannot be used")]
@@ -106,7 +109,7 @@ impl AppError {
             Self::Listen { .. } | Self::Start(_) | Self::Councils(_) => 69,
             Self::Store(error) => error.exit_code(),
             Self::Model(_) | Self::Policy(_) | Self::Prompts(_) | Self::PromptFolder { .. } => 64,
-            Self::Configuration(_) | Self::Context(_) => 64,
+            Self::Configuration(_) | Self::Context(_) | Self::Executor(_) => 64,
             Self::JournalLost { exit_code, .. } => *exit_code,
             Self::Fault(_) | Self::Server(_) => 70,
         }
@@ -136,24 +139,22 @@ pub async fn run(
 
     let journal = Arc::new(StoredJournal::open(&config.store, config.retention).await?);
     let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
-    let model = Arc::new(VllmModel::new(config.model.clone())?);
-    let runners = Arc::new(RunnerModel::new(settings::runners(&config)));
-    let context = context(&config.context)?;
-    let models = Models::new(model.clone(), runners.clone());
+    let clients = Clients::new(&config)?;
     let queue = queue::open(&config, journal.clone(), journal.store().store_id())?;
     let shared = queue.shared.clone();
-    let ports = ports(&config, journal.clone(), (models, context.clone()), queue)?;
+    let ports = ports(&config, journal.clone(), &clients, queue)?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
     events::keep_place(&config, &journal.store()).await?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
 
-    let unreachable = health::watch_models(model.clone());
-    let models_standing = replica_states(model.clone());
+    let unreachable = health::watch(&clients);
+    let models_standing = replica_states(clients.model.clone());
     let intake = Intake::new(system.clone(), settings::intake(&config));
-    let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone()), shared.clone()).await?;
+    let heard = (shared.clone(), clients.executor.clone());
+    let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone()), heard).await?;
     let watched = (unreachable, events.watch(), shared);
-    readiness.observe(health::components(system.clone(), journal.store(), (model, runners, context), watched));
+    readiness.observe(health::components(system.clone(), journal.store(), clients, watched));
     let standing = (readiness.clone(), models_standing);
     let settings = settings::grpc(&config);
     let serving =
@@ -190,17 +191,17 @@ pub async fn run(
 fn ports(
     config: &Config,
     journal: Arc<StoredJournal>,
-    (models, context): (Models, Option<Arc<ContextClient>>),
+    Clients { model, runners, executor, context }: &Clients,
     Queue { queue, shared }: Queue,
 ) -> Result<Ports, AppError> {
     Ok(Ports {
-        executor: None,
-        model: Arc::new(models),
+        executor: executor.clone().map(|client| client as Arc<dyn Executor>),
+        model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal,
         queue,
         shared,
-        context: context.map(|client| client as Arc<dyn ContextSource>),
+        context: context.clone().map(|client| client as Arc<dyn ContextSource>),
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidSource),
     })
@@ -208,12 +209,6 @@ fn ports(
 
 fn replica_states(model: Arc<VllmModel>) -> ModelServers {
     Arc::new(move || model.replica_states())
-}
-
-/// Nothing is connected yet.
-fn context(config: &ContextConfig) -> Result<Option<Arc<ContextClient>>, AppError> {
-    let client = config.service.clone().map(|service| ContextClient::new(service, config.settings));
-    Ok(client.transpose()?.map(Arc::new))
 }
 
 fn open(what: &'static str, address: SocketAddr) -> Result<TcpListener, AppError> {

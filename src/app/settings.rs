@@ -26,6 +26,9 @@ pub(super) fn system(config: &Config, store: &str) -> Settings {
         tokens_per_day: config.limits.tokens_per_day,
         protected: config.checks.protected.clone(),
         context_tokens: config.context.token_budget,
+        ray_fallback: config.executor.ray_fallback,
+        executor_waves: config.executor.waves,
+        backlog_by_executor: config.executor.is_named,
         queue: QueueSettings { holder: store.into(), ..config.queue.dispatch.clone() },
         ..Settings::default()
     }
@@ -44,6 +47,7 @@ pub(super) fn grpc(config: &Config) -> GrpcSettings {
             allowed_endpoints: allowed(config).collect(),
             profiles: profiles.collect(),
             default_model: config.model.model.as_str().into(),
+            has_executor: config.executor.service.is_some(),
         },
         simulated: config.agents.default_type == AgentType::Mock,
         ..GrpcSettings::default()

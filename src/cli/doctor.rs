@@ -19,8 +19,9 @@ use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::output::{Output, brief, duration};
 use crate::checks::TextChecks;
-use crate::config::{AgentType, Config, NatsConfig};
+use crate::config::{Config, ExecutorConfig, NatsConfig};
 use crate::grpc::proto::moothall::v1::GetSystemStatusRequest;
+use crate::ray::RayExecutor;
 use crate::redis::{RedisQueue, Settings as RedisSettings};
 use crate::store::{DatabaseUrl, OpenError, SqliteJournal};
 use crate::vllm::{ReplicaReport, VllmModel};
@@ -279,14 +280,20 @@ fn absent_nats(detail: &str) -> Finding {
 }
 
 async fn executor(config: &Config) -> Finding {
-    let address = &*config.executor;
-    if config.agents.default_type != AgentType::RayVllm {
-        return Finding::ok("executor", "not in use");
-    }
-    match timeout(PATIENCE, TcpStream::connect(address)).await {
-        Ok(Ok(_)) => Finding::note("executor", format!("{address} answers"), "not used by this version"),
-        Ok(Err(error)) => Finding::wrong("executor", format!("{address}: {error}"), "start it, or set AGENT_TYPE=VLLM"),
-        Err(_) => Finding::wrong("executor", format!("{address} does not answer"), "start it, or set AGENT_TYPE=VLLM"),
+    let ExecutorConfig { service, is_named, settings, .. } = config.executor.clone();
+    let Some(service) = service.filter(|_| is_named) else { return Finding::ok("executor", "not in use") };
+    let next = "start it, or correct EXECUTOR_ADDRESS; VLLM agents need none";
+    let address = service.shown().clone();
+    let asked =
+        match VllmModel::new(config.model.clone()).map(|model| RayExecutor::new(service, settings, model.into())) {
+            Ok(Ok(executor)) => executor.probe().await,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+    match asked {
+        Ok(health) if health == "healthy" => Finding::ok("executor", format!("{address}: {health}")),
+        Ok(health) => Finding::wrong("executor", format!("{address}: {health}"), "look at its log"),
+        Err(why) => Finding::wrong("executor", format!("{address}: {why}"), next),
     }
 }
 

@@ -22,14 +22,16 @@ use super::raw::{
 };
 use super::rule::{DAY, Rules};
 use super::section::{
-    AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, LimitsConfig,
-    LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, RunnersConfig,
-    ServerConfig, StoreConfig, UnknownRole,
+    AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, ExecutorConfig,
+    LimitsConfig, LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig,
+    RunnersConfig, ServerConfig, StoreConfig, UnknownRole,
 };
-use crate::context::{ContextAddress, ContextSettings};
+use crate::context::ContextSettings;
+use crate::line::ServiceAddress;
 use crate::nats::Start;
 use crate::plan::PHASES;
 use crate::plan::limit::HARD_MAX_TASKS;
+use crate::ray::RaySettings;
 use crate::redis::{Address, Settings as RedisSettings};
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
@@ -47,7 +49,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let retention = retention(&raw.retention, rules);
     let queue = queue(&raw.queue, rules);
     let plans = plans(&raw.plans, rules);
-    let executor = rules.address("executor.address", &raw.executor.address);
+    let executor = executor(raw, rules);
     let context = context(&raw.context, rules);
     let hub = optional(&raw.hub.url, |text| rules.web("hub.url", text));
     let profiles = model::profiles(&raw.model.profiles, rules);
@@ -227,8 +229,28 @@ fn plans(raw: &RawPlans, rules: &mut Rules<'_>) -> Option<PlansConfig> {
     })
 }
 
+fn executor(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<ExecutorConfig> {
+    let given = &raw.executor;
+    let service = match ServiceAddress::parse(&given.address) {
+        Ok(service) => Some(service),
+        Err(error) => rules.refuse("executor.address", error.to_string()),
+    };
+    let ray_fallback = rules.word("executor.ray_fallback", &given.ray_fallback, &[("none", false), ("direct", true)]);
+    let away_limit = rules.time_within("executor.away_limit", given.away_limit, 0.1..=DAY);
+    let waves = rules.whole("executor.waves", given.waves, 1..=65_536);
+    // That it has an address by default does not mean that there is one.
+    let is_named = rules.is_set("executor.address") || raw.agents.r#type == AgentType::RayVllm.as_str();
+    Some(ExecutorConfig {
+        is_named: is_named && service.as_ref()?.is_some(),
+        service: service?,
+        ray_fallback: ray_fallback?,
+        waves: waves?,
+        settings: RaySettings { away_limit: away_limit?, ..RaySettings::default() },
+    })
+}
+
 fn context(raw: &RawContext, rules: &mut Rules<'_>) -> Option<ContextConfig> {
-    let service = match ContextAddress::parse(&raw.address) {
+    let service = match ServiceAddress::parse(&raw.address) {
         Ok(service) => Some(service),
         Err(error) => rules.refuse("context.address", error.to_string()),
     };

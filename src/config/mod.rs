@@ -27,9 +27,9 @@ pub(crate) use problem::toml_problem;
 pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{
-    AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, LimitsConfig,
-    LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig, ServerConfig,
-    StoreConfig, UnknownRole,
+    AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, ExecutorConfig,
+    LimitsConfig, LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig,
+    ServerConfig, StoreConfig, UnknownRole,
 };
 pub use source::{DEFAULTS, FIXED_NAMES, Sources};
 

@@ -23,7 +23,7 @@ sections! {
         retention: RawRetention,
         queue: RawQueue,
         plans: RawPlans,
-        executor: RawAddress,
+        executor: RawExecutor,
         context: RawContext,
         hub: RawUrl,
         model: RawModel,
@@ -49,6 +49,7 @@ sections! {
         envelope: bool,
     }
     RawStore { url: String, backups: String, }
+    RawExecutor { address: String, ray_fallback: String, away_limit: f64, waves: i64, }
     RawRetention { days: i64, tombstone_days: i64, every: f64, batch: i64, share: i64, }
     RawQueue {
         url: String,
@@ -66,7 +67,6 @@ sections! {
     }
     RawPlans { max_tasks: i64, unknown_role: String, hold_until_phase: String, on_dependency_failure: String, }
     RawUrl { url: String, }
-    RawAddress { address: String, }
     RawContext { address: String, token_budget: i64, timeout: f64, keep: f64, }
     RawModel {
         urls: Vec<String>,

@@ -38,6 +38,11 @@ impl<'a> Rules<'a> {
         None
     }
 
+    /// Whether somebody gave it a value.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|(_, origin)| *origin != Origin::Default)
+    }
+
     pub(super) fn whole<T: TryFrom<i64>>(&mut self, key: &str, given: i64, allowed: RangeInclusive<i64>) -> Option<T> {
         if allowed.contains(&given) {
             return T::try_from(given).ok();
@@ -124,15 +129,6 @@ impl<'a> Rules<'a> {
         parsed.into_iter().collect()
     }
 
-    /// `host:port`.
-    pub(super) fn address(&mut self, key: &str, given: &str) -> Option<Arc<str>> {
-        let parts = given.rsplit_once(':');
-        match parts {
-            Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => Some(given.into()),
-            _ => self.refuse(key, "must be host:port"),
-        }
-    }
-
     /// An empty path is none.
     pub(super) fn path(
         &mut self,
@@ -147,10 +143,4 @@ impl<'a> Rules<'a> {
         let path = PathBuf::from(given);
         if is_there(&path) { Some(Some(path)) } else { self.refuse(key, format!("there is no such {what}")) }
     }
-}
-
-/// A name or address without scheme, path or blanks.
-fn is_host(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-    !text.is_empty() && text.chars().all(plain)
 }

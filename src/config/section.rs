@@ -14,7 +14,9 @@ use url::Url;
 
 use super::host::HostPattern;
 use super::secret::Secret;
-use crate::context::{ContextAddress, ContextSettings};
+use crate::context::ContextSettings;
+use crate::line::ServiceAddress;
+use crate::ray::RaySettings;
 use crate::runner::{RunnerAddress, RunnerKey};
 use crate::store::DatabaseUrl;
 use crate::vllm::VllmSettings;
@@ -28,8 +30,7 @@ pub struct Config {
     pub retention: RetentionConfig,
     pub queue: QueueConfig,
     pub plans: PlansConfig,
-    /// `host:port`.
-    pub executor: Arc<str>,
+    pub executor: ExecutorConfig,
     pub context: ContextConfig,
     /// `None` = the built-in hub.
     pub hub: Option<Url>,
@@ -48,11 +49,25 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+/// Where waves are made on a cluster.
+#[derive(Clone, Debug)]
+pub struct ExecutorConfig {
+    /// `None` = there is none.
+    pub service: Option<ServiceAddress>,
+    /// Somebody said that there is one: reviews of backlogs go there too.
+    pub is_named: bool,
+    /// Whether runs ask model servers themselves when it is away for too long.
+    pub ray_fallback: bool,
+    /// There at once; others wait.
+    pub waves: usize,
+    pub settings: RaySettings,
+}
+
 /// What is known of stories, and how it is asked for.
 #[derive(Clone, Debug)]
 pub struct ContextConfig {
     /// `None` = there is no context service.
-    pub service: Option<ContextAddress>,
+    pub service: Option<ServiceAddress>,
     pub token_budget: u32,
     pub settings: ContextSettings,
 }

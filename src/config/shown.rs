@@ -19,7 +19,7 @@ pub(super) struct Shown {
 }
 
 /// Keys that are checked but read by nothing yet.
-const UNREAD: [(&str, &str); 2] = [("executor", "address"), ("hub", "url")];
+const UNREAD: [(&str, &str); 1] = [("hub", "url")];
 
 pub(super) fn all(values: &BTreeMap<String, (Value, Origin)>) -> Vec<Shown> {
     let split = |key: &str| key.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));

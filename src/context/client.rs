@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moothall_actors::ports::{Context, ContextError, ContextQuery, ContextSource};
-use tonic::transport::Endpoint;
 
-use super::address::ContextAddress;
 use super::cache::Limits;
 use super::exchange::Exchange;
-use super::line::{Dial, Line};
 use super::settings::ContextSettings;
 use super::shelf::Shelf;
 use super::standing::ContextState;
-use crate::runner::Dialer;
-use crate::vllm::Connector;
+use crate::line::{Line, ServiceAddress};
 
 /// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +34,8 @@ impl std::fmt::Debug for ContextClient {
 
 impl ContextClient {
     /// Connects nowhere yet.
-    pub fn new(address: ContextAddress, settings: ContextSettings) -> Result<Self, StartError> {
-        let line = Line::new(&address, settings.deadline, dial(&address, &settings))
+    pub fn new(address: ServiceAddress, settings: ContextSettings) -> Result<Self, StartError> {
+        let line = Line::to(&address, settings.deadline)
             .map_err(|source| StartError { address: Arc::clone(address.shown()), source })?;
         let shelf = Shelf::new(Limits::from(&settings));
         Ok(Self { exchange: Arc::new(Exchange::new(address, line, settings)), shelf })
@@ -56,15 +52,6 @@ impl ContextClient {
     pub fn state(&self) -> Option<ContextState> {
         self.exchange.standing.state()
     }
-}
-
-/// TLS is opened as it is to model servers and runners.
-fn dial(address: &ContextAddress, settings: &ContextSettings) -> Dial {
-    if !address.is_tls() {
-        return Box::new(Endpoint::connect_lazy);
-    }
-    let connector = Connector::for_http2(settings.deadline);
-    Box::new(move |endpoint| endpoint.connect_with_connector_lazy(Dialer(connector.clone())))
 }
 
 #[async_trait]
@@ -92,7 +79,7 @@ mod tests {
     #[test]
     fn a_client_needs_neither_runtime_nor_service_to_start() {
         for address in ["http://context:50054", "https://context:50054"] {
-            let parsed = ContextAddress::parse(address).unwrap().unwrap();
+            let parsed = ServiceAddress::parse(address).unwrap().unwrap();
             let client = ContextClient::new(parsed, ContextSettings::default()).unwrap();
             assert_eq!((&**client.address(), client.state()), (address, None));
         }

@@ -10,13 +10,12 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_prost::ProstCodec;
 
-use super::address::ContextAddress;
 use super::answer;
-use super::line::Line;
 use super::settings::ContextSettings;
 use super::standing::Standing;
 use super::trouble::Trouble;
 use crate::grpc::proto::fleet::context::v1::{GetContextRequest, GetContextResponse};
+use crate::line::{Line, ServiceAddress};
 
 const GET_CONTEXT: &str = "/fleet.context.v1.ContextService/GetContext";
 /// The service is told a little more time than there is: who gives up first is this side, which knows why.
@@ -25,7 +24,7 @@ const GRACE: Duration = Duration::from_millis(250);
 const MOST_NAME_BYTES: usize = 1024;
 
 pub(super) struct Exchange {
-    pub(super) address: ContextAddress,
+    pub(super) address: ServiceAddress,
     pub(super) standing: Standing,
     line: Line,
     settings: ContextSettings,
@@ -33,7 +32,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(address: ContextAddress, line: Line, settings: ContextSettings) -> Self {
+    pub(super) fn new(address: ServiceAddress, line: Line, settings: ContextSettings) -> Self {
         let places = Semaphore::new(settings.calls.clamp(1, Semaphore::MAX_PERMITS));
         Self { address, standing: Standing::default(), line, settings, places }
     }
@@ -137,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gets_no_place_in_time_is_told_so() {
-        let address = ContextAddress::parse("context:50054").unwrap().unwrap();
+        let address = ServiceAddress::parse("context:50054").unwrap().unwrap();
         let settings = ContextSettings { calls: 2, ..ContextSettings::default() };
         let line = Line::new(&address, settings.deadline, Box::new(|_| panic!("nothing is to be sent"))).unwrap();
         let exchange = Exchange::new(address, line, settings);

@@ -11,19 +11,16 @@
 //! with a class that the task goes on without, and the next query tries again. What the service says is data, bounded
 //! and never obeyed.
 
-mod address;
 mod answer;
 mod cache;
 mod client;
 mod cut;
 mod exchange;
-mod line;
 mod settings;
 mod shelf;
 mod standing;
 mod trouble;
 
-pub use address::{ContextAddress, NoAddress};
 pub use client::{ContextClient, StartError};
 pub use settings::ContextSettings;
 pub use standing::ContextState;

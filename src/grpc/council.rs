@@ -36,6 +36,8 @@ pub struct AgentSettings {
     pub profiles: ModelProfiles,
     /// Shown for councils that name no model.
     pub default_model: Arc<str>,
+    /// Whether agents can be of type `RAY_VLLM`.
+    pub has_executor: bool,
 }
 
 /// The council that a request describes.
@@ -56,21 +58,37 @@ pub(super) fn draft(request: fleet::CreateCouncilRequest, settings: &AgentSettin
     let (Some(role), Some(rounds), true) = (role, rounds, problems.0.is_empty()) else {
         return Err(invalid(&problems));
     };
-    let endpoint = match (&*agent_type, custom.url) {
-        ("RAY_VLLM", _) => return Err(refuse(Kind::Unimplemented, NO_EXECUTOR)),
-        ("MOCK", _) if !settings.allow_mock => return Err(refuse(Kind::WrongState, NO_MOCK)),
-        ("MOCK", _) => Endpoint::Mock,
-        (_, Some(url)) => allowed(&Address::Server(url), &settings.allowed_endpoints)?,
-        (_, None) => profile.endpoint.clone(),
-    };
+    let own = custom.url.map(Address::Server);
+    let endpoint = endpoint(&agent_type, own.as_ref(), &profile, settings)?;
     let model = custom.model.unwrap_or(named_model);
     let sampling = custom.sampling.or(&profile.sampling);
     let defaults = custom.defaults;
     Ok(CouncilDraft { role, num_agents, rounds, review, agent_type, model, endpoint, sampling, defaults })
 }
 
-const NO_EXECUTOR: &str = "agent_type RAY_VLLM needs the executor client, which this version lacks; VLLM agents call \
-                           model servers directly";
+/// Where the calls of an agent of this type go. `own`: an address of its own.
+fn endpoint(
+    agent_type: &str,
+    own: Option<&Address>,
+    profile: &ModelProfile,
+    settings: &AgentSettings,
+) -> Result<Endpoint, Status> {
+    let is_elsewhere = own.is_some() || profile.endpoint != Endpoint::Pool;
+    match (agent_type, own) {
+        ("MOCK", _) if !settings.allow_mock => Err(refuse(Kind::WrongState, NO_MOCK)),
+        ("MOCK", _) => Ok(Endpoint::Mock),
+        ("RAY_VLLM", _) if !settings.has_executor => Err(refuse(Kind::WrongState, NO_EXECUTOR)),
+        ("RAY_VLLM", _) if is_elsewhere => Err(refuse(Kind::WrongState, NOT_BY_EXECUTOR)),
+        ("RAY_VLLM", _) => Ok(Endpoint::Ray),
+        (_, Some(address)) => allowed(address, &settings.allowed_endpoints),
+        (_, None) => Ok(profile.endpoint.clone()),
+    }
+}
+
+const NO_EXECUTOR: &str = "agent_type RAY_VLLM needs an executor, and executor.address (EXECUTOR_ADDRESS) is empty; VLLM \
+                           agents call model servers directly";
+const NOT_BY_EXECUTOR: &str = "agents of type RAY_VLLM are asked at the model servers of the configuration; one with a \
+                               server of its own must be of type VLLM";
 const NO_MOCK: &str = "agent_type MOCK has scripted answers and is refused; agents.allow_mock (ALLOW_MOCK_AGENTS=true) \
                        allows it";
 
@@ -202,7 +220,7 @@ fn within<T: FromStr>(
 pub(super) fn seat(
     request: fleet::RegisterAgentRequest,
     settings: &AgentSettings,
-    is_mock: impl Fn(&Role) -> bool,
+    type_of: impl Fn(&Role) -> Option<Arc<str>>,
 ) -> Result<(Role, Seat), Status> {
     let mut problems = Problems::default();
     let agent = problems.keep(AgentId::parse("agent_id", &request.agent_id));
@@ -211,17 +229,22 @@ pub(super) fn seat(
     let field = "capabilities.model_profile";
     let (profile, model) = profile(&mut problems, field, &capabilities.model_profile, settings);
     request::map(&mut problems, "metadata", &request.metadata);
-    let own = match request.endpoint.as_str() {
-        "" => None,
-        text => problems.keep(address("endpoint", text)),
+    let (kind, own) = match request.endpoint.as_str() {
+        "" => (None, None),
+        "pool" => (Some("VLLM"), None),
+        "ray" => (Some("RAY_VLLM"), None),
+        text => (Some("VLLM"), problems.keep(address("endpoint", text))),
     };
     let (Some(agent), Some(role), true) = (agent, role, problems.0.is_empty()) else {
         return Err(invalid(&problems));
     };
-    let endpoint = match own {
-        Some(address) => allowed(&address, &settings.allowed_endpoints)?,
-        None if is_mock(&role) => Endpoint::Mock,
-        None => profile.endpoint,
+    let of_council = type_of(&role);
+    let endpoint = match (kind, of_council.as_deref()) {
+        (Some(kind), _) => endpoint(kind, own.as_ref(), &profile, settings)?,
+        // As its council's are, unless its profile names a server.
+        (None, Some("MOCK")) => Endpoint::Mock,
+        (None, Some("RAY_VLLM")) if profile.endpoint == Endpoint::Pool => Endpoint::Ray,
+        (None, _) => profile.endpoint,
     };
     let seat = Seat { agent, endpoint, model, sampling: profile.sampling, capabilities, metadata: request.metadata };
     Ok((role, seat))

@@ -23,6 +23,7 @@ fn settings() -> AgentSettings {
         allowed_endpoints: ["localhost".parse().unwrap()].into_iter().collect(),
         profiles: BTreeMap::from([("large".to_owned(), profile)]),
         default_model: "small-1".into(),
+        has_executor: true,
     }
 }
 
@@ -133,11 +134,24 @@ fn a_profile_names_server_model_and_sampling() {
 #[test]
 fn agent_types_are_refused_by_name() {
     let code = |agent_type: &str, settings: &AgentSettings| draft(typed(agent_type), settings).map_err(|s| s.code());
-    assert_eq!(code("RAY_VLLM", &settings()).unwrap_err(), Code::Unimplemented);
+    assert_eq!(code("RAY_VLLM", &settings()).unwrap().endpoint, Endpoint::Ray);
+    let without = AgentSettings { has_executor: false, ..settings() };
+    assert_eq!(code("RAY_VLLM", &without).unwrap_err(), Code::FailedPrecondition);
     assert_eq!(code("MOCK", &settings()).unwrap_err(), Code::FailedPrecondition);
     assert_eq!(code("HUMAN", &settings()).unwrap_err(), Code::InvalidArgument);
     let lenient = AgentSettings { allow_mock: true, ..settings() };
     assert_eq!(code("mock", &lenient).unwrap().endpoint, Endpoint::Mock);
+}
+
+#[test]
+fn what_the_executor_asks_has_no_server_of_its_own() {
+    let mut request = create(&[("vllm_url", "http://localhost:8000")]);
+    request.config.as_mut().unwrap().agent_type = "RAY_VLLM".into();
+    let status = draft(request, &settings()).unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let mut request = typed("RAY_VLLM");
+    request.config.as_mut().unwrap().model_profile = "large".into();
+    assert_eq!(draft(request, &settings()).unwrap_err().code(), Code::FailedPrecondition);
 }
 
 #[test]
@@ -158,15 +172,21 @@ fn register(endpoint: &str) -> fleet::RegisterAgentRequest {
 
 #[test]
 fn endpoints_of_agents_follow_the_table() {
-    let seat = |endpoint: &str, mock| seat(register(endpoint), &settings(), |_| mock).map(|(_, seat)| seat.endpoint);
-    assert_eq!(seat("", false).unwrap(), Endpoint::Pool);
-    assert_eq!(seat("", true).unwrap(), Endpoint::Mock);
-    assert_eq!(seat("http://localhost:9/v1", true).unwrap(), Endpoint::Url("http://localhost:9/v1".into()));
-    assert_eq!(seat("https://elsewhere", false).unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(seat("grpc://LocalHost:9/", true).unwrap(), Endpoint::Runner("grpc://localhost:9".into()));
-    assert_eq!(seat("grpcs://elsewhere:9", false).unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(fields(&seat("grpc://localhost", false).unwrap_err()), ["endpoint"]);
-    assert_eq!(fields(&seat("ftp://localhost", false).unwrap_err()), ["endpoint"]);
+    let seat = |endpoint: &str, of_council: &str| {
+        seat(register(endpoint), &settings(), |_| Some(of_council.into())).map(|(_, seat)| seat.endpoint)
+    };
+    assert_eq!(seat("", "VLLM").unwrap(), Endpoint::Pool);
+    assert_eq!(seat("", "MOCK").unwrap(), Endpoint::Mock);
+    assert_eq!(seat("http://localhost:9/v1", "MOCK").unwrap(), Endpoint::Url("http://localhost:9/v1".into()));
+    assert_eq!(seat("https://elsewhere", "VLLM").unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(seat("grpc://LocalHost:9/", "MOCK").unwrap(), Endpoint::Runner("grpc://localhost:9".into()));
+    assert_eq!(seat("grpcs://elsewhere:9", "VLLM").unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(fields(&seat("grpc://localhost", "VLLM").unwrap_err()), ["endpoint"]);
+    assert_eq!(fields(&seat("ftp://localhost", "VLLM").unwrap_err()), ["endpoint"]);
+    assert_eq!(seat("", "RAY_VLLM").unwrap(), Endpoint::Ray);
+    assert_eq!(seat("pool", "RAY_VLLM").unwrap(), Endpoint::Pool);
+    assert_eq!(seat("ray", "VLLM").unwrap(), Endpoint::Ray);
+    assert_eq!(seat("http://localhost:9", "RAY_VLLM").unwrap(), Endpoint::Url("http://localhost:9".into()));
 }
 
 #[test]
@@ -182,7 +202,7 @@ fn every_problem_of_an_agent_is_named_at_once() {
         metadata: BTreeMap::from([("note".to_owned(), "x".repeat(4097))]),
         ..Default::default()
     };
-    let told = fields(&seat(request, &settings(), |_| false).unwrap_err());
+    let told = fields(&seat(request, &settings(), |_| None).unwrap_err());
     let expected = [
         "agent_id",
         "role",

@@ -38,7 +38,7 @@ fn feed(bytes: &[u8]) {
         let _ = draft(message, &settings());
     }
     if let Ok(message) = fleet::RegisterAgentRequest::decode(bytes) {
-        let _ = seat(message, &settings(), |_| false);
+        let _ = seat(message, &settings(), |_| None);
     }
     if let Ok(message) = fleet::GetTaskContextRequest::decode(bytes) {
         let _ = super::context::question(&message, &mut Problems::default());

@@ -81,10 +81,11 @@ impl OrchestratorService for Orchestrator {
         request: Request<fleet::RegisterAgentRequest>,
     ) -> Answer<fleet::RegisterAgentResponse> {
         let system = &self.0.system;
-        let is_mock = |role: &Role| {
-            system.councils().iter().any(|view| view.council.role == *role && &*view.council.agent_type == "MOCK")
+        let type_of = |role: &Role| {
+            let council = system.councils().into_iter().find(|view| view.council.role == *role);
+            council.map(|view| view.council.agent_type.clone())
         };
-        let (role, seat) = council::seat(request.into_inner(), &self.0.settings.agents, is_mock)?;
+        let (role, seat) = council::seat(request.into_inner(), &self.0.settings.agents, type_of)?;
         let message = format!("agent {} joined council {role}", seat.agent);
         system.register_agent(&role, seat).await.map_err(|error| status(&error))?;
         Ok(Response::new(fleet::RegisterAgentResponse { success: true, message, council_id: role.council_id() }))

@@ -1,7 +1,12 @@
 //! What `build.rs` made of `proto/`: messages, servers and clients. The module tree follows the packages, because
 //! generated code finds other packages that way.
 
-#![expect(clippy::allow_attributes_without_reason, clippy::too_many_lines, reason = "generated code")]
+#![expect(
+    clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
 
 pub mod fleet {
     /// The context service's, whose client the daemon is.
@@ -13,6 +18,12 @@ pub mod fleet {
     pub mod orchestrator {
         pub mod v1 {
             tonic::include_proto!("fleet.orchestrator.v1");
+        }
+    }
+    /// The Ray executor's, whose client the daemon is.
+    pub mod ray_executor {
+        pub mod v1 {
+            tonic::include_proto!("fleet.ray_executor.v1");
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn backlog(request: fleet::DeliberateRequest, metadata: &MetadataMap)
         _ => Err(Problem::new("task_id", "must look like ceremony-{id}:story-{id}:role-{role}")),
     });
     match (deliberate(request, metadata), named) {
-        (work, Ok(())) => work,
+        (work, Ok(())) => work.map(|work| Work { spec: TaskSpec { backlog: true, ..work.spec }, ..work }),
         (Ok(_), Err(problem)) => Err(Problems(vec![problem])),
         (Err(mut problems), Err(problem)) => {
             problems.0.retain(|other| other.field != problem.field);

@@ -16,13 +16,14 @@ use moothall_actors::{ExecutionAnswer, Heard, StoryMove, StoryNote, System};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{By, Intake};
+use super::{By, Intake, wave};
 use crate::error::cut;
 use crate::nats::{
     AgentCompleted, AgentFailed, AgentProgress, Delivery, Handled, Inbox, InboxKey, Incoming, Origin, PlanApproved,
     Rejection, STREAMS, StoryTransitioned, Unavailable,
 };
 use crate::plan::approval;
+use crate::ray::RayExecutor;
 
 /// Of a phase of a story.
 pub const MAX_PHASE_BYTES: usize = 64;
@@ -43,12 +44,13 @@ const LONGEST_AGE: Duration = Duration::from_secs(30 * 86_400);
 pub struct EventInbox {
     system: System,
     intake: Intake,
+    executor: Option<Arc<RayExecutor>>,
 }
 
 impl EventInbox {
     #[must_use]
-    pub fn new(system: System, intake: Intake) -> Self {
-        Self { system, intake }
+    pub fn new(system: System, intake: Intake, executor: Option<Arc<RayExecutor>>) -> Self {
+        Self { system, intake, executor }
     }
 
     async fn take(&self, delivery: Delivery) -> Result<Handled, SystemError> {
@@ -66,8 +68,18 @@ impl EventInbox {
                 let (id, name) = (event.milestone_id.into(), event.milestone_name.into());
                 self.note(&event.story_id, StoryNote::Milestone { id, name }, receipt).await?;
             }
-            Incoming::AgentCompleted(event) => return self.executed(completed(event)?, receipt).await,
-            Incoming::AgentFailed(event) => return self.executed(failed(event)?, receipt).await,
+            Incoming::AgentCompleted(event) => {
+                return match wave::hear(self.executor.as_ref(), &event).await {
+                    Some(handled) => Ok(handled),
+                    None => self.executed(completed(event)?, receipt).await,
+                };
+            }
+            Incoming::AgentFailed(event) => {
+                return match wave::hear(self.executor.as_ref(), &event).await {
+                    Some(handled) => Ok(handled),
+                    None => self.executed(failed(event)?, receipt).await,
+                };
+            }
             // What is kept of a story is no truth: nothing has to be durable.
             Incoming::ContextUpdated(event) => {
                 self.system.context_changed(&event.story_id, event.version.as_deref());

@@ -7,6 +7,7 @@
 
 mod inbox;
 mod task;
+mod wave;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

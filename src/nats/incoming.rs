@@ -61,6 +61,17 @@ pub struct AgentCompleted {
     pub num_agents: Option<u32>,
     pub attempt: Option<u32>,
     pub timestamp: Option<String>,
+    pub said: Said,
+}
+
+/// What executors of model calls say beside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    pub model: Option<String>,
+    pub reasoning: Option<String>,
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    pub finish_reason: Option<String>,
 }
 
 /// `agent.response.failed`.
@@ -74,6 +85,7 @@ pub struct AgentFailed {
     pub role: Option<String>,
     pub num_agents: Option<u32>,
     pub attempt: Option<u32>,
+    pub said: Said,
 }
 
 /// `agent.response.progress`.
@@ -179,7 +191,23 @@ impl AgentCompleted {
             num_agents: fields.maybe_small("num_agents")?,
             attempt: fields.maybe_small("attempt")?,
             timestamp: fields.maybe_text("timestamp")?,
+            said: Said::parse(fields),
         })
+    }
+}
+
+impl Said {
+    /// Agents of other kinds may mean something else by these names: what is no such thing is left out.
+    fn parse(fields: &Fields<'_>) -> Self {
+        let text = |field| fields.maybe_text(field).ok().flatten();
+        let count = |field| fields.maybe_count(field).ok().flatten();
+        Self {
+            model: text("model"),
+            reasoning: text("reasoning"),
+            prompt_tokens: count("prompt_tokens"),
+            completion_tokens: count("completion_tokens"),
+            finish_reason: text("finish_reason"),
+        }
     }
 }
 
@@ -194,6 +222,7 @@ impl AgentFailed {
             role: fields.maybe_text("role")?,
             num_agents: fields.maybe_small("num_agents")?,
             attempt: fields.maybe_small("attempt")?,
+            said: Said::parse(fields),
         })
     }
 }

@@ -70,7 +70,8 @@ fn states_are_phases() {
 #[test]
 fn a_response_is_read_whole() {
     let json = r#"{"task_id":"t","agent_id":"a","role":"DEV","story_id":"s","output":"","proposal":"text",
-        "duration_ms":12.5,"checks_passed":true,"num_agents":"3","attempt":2,"timestamp":"now"}"#;
+        "duration_ms":12.5,"checks_passed":true,"num_agents":"3","attempt":2,"timestamp":"now",
+        "model":"m","prompt_tokens":4,"reasoning":{"is":"no text"}}"#;
     let event = AgentCompleted {
         task_id: "t".into(),
         agent_id: "a".into(),
@@ -82,6 +83,7 @@ fn a_response_is_read_whole() {
         num_agents: Some(3),
         attempt: Some(2),
         timestamp: Some("now".into()),
+        said: Said { model: Some("m".into()), prompt_tokens: Some(4), ..Said::default() },
     };
     assert_eq!(parse(Kind::AgentCompleted, json), Ok(Incoming::AgentCompleted(event)));
 }

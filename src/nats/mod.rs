@@ -18,7 +18,6 @@
 //! Nothing here stops the daemon's start: without a server the status says so, and all of it begins when there is one.
 
 mod adapter;
-mod backoff;
 mod check;
 mod connection;
 mod consumer;
@@ -40,7 +39,6 @@ mod streams;
 mod subject;
 
 pub use adapter::{Drained, Nats};
-pub use backoff::Backoff;
 pub use check::{CheckError, ConsumerFound, Found, Permission, Report, StreamFound, check};
 pub use cursor::{Checkpoint, Cursor, Mark, Place};
 pub use cut::sha256;
@@ -49,7 +47,7 @@ pub use envelope::PRODUCER;
 pub use fields::FormatError;
 pub use incoming::{
     AgentCompleted, AgentFailed, AgentProgress, ContextDecision, ContextMilestone, ContextUpdated, Incoming,
-    PlanApproved, StoryTransitioned,
+    PlanApproved, Said, StoryTransitioned,
 };
 pub use port::{Body, Delivery, Handled, Inbox, InboxKey, Origin, Outbox, Publication, Rejection, Unavailable};
 pub use publisher::Speaker;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// Everything this adapter is told. Its `Debug` leaves out what is secret.
 #[derive(Clone)]

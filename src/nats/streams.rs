@@ -11,12 +11,12 @@ use async_nats::jetstream::{Context, ErrorCode};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::backoff::Backoff;
 use super::connection::{self, Link};
 use super::phase::Phase;
 use super::settings::Settings;
 use super::status::{Board, Part};
 use super::subject::{STREAMS, StreamRow, lacking};
+use crate::backoff::Backoff;
 
 /// How long the server tells duplicates by their ids.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);

@@ -26,22 +26,19 @@ pub(crate) struct Exchange {
 }
 
 /// The model that a call asks for, as one server knows it.
-struct Chosen {
-    name: String,
+pub(crate) struct Chosen {
+    pub(crate) name: String,
     /// Whether the server chose it.
-    auto: bool,
+    pub(crate) auto: bool,
     /// Tokens that prompt and answer may have together.
-    context: Option<u32>,
+    pub(crate) context: Option<u32>,
 }
 
 impl Exchange {
     /// Asks once.
     pub(crate) async fn ask(&self, replica: &Replica, call: &ModelCall) -> Result<Completion, Trouble> {
         let model = self.choose(replica, call).await?;
-        let wanted = call.max_tokens.unwrap_or_else(|| self.settings.max_tokens.of(call.stage()));
-        let room = wanted.saturating_mul(call.room.max(1));
-        let max_tokens = fit(room, model.context, call.shared.len() + call.ask.len());
-        let body = self.encoder.encode(call, &model.name, max_tokens)?;
+        let body = self.encoder.encode(call, &model.name, self.max_tokens(call, model.context))?;
         let request = replica.target.completion(&call.id, body);
         let completion = match self.settings.stream {
             None => {
@@ -63,7 +60,7 @@ impl Exchange {
         Ok(Completion { model: completion.model.or(Some(model.name)), ..completion })
     }
 
-    async fn choose(&self, replica: &Replica, call: &ModelCall) -> Result<Chosen, Trouble> {
+    pub(crate) async fn choose(&self, replica: &Replica, call: &ModelCall) -> Result<Chosen, Trouble> {
         let named: &str = if call.model.is_empty() { &self.settings.model } else { &call.model };
         let auto = named == AUTO_MODEL;
         let learned = self.settings.context == ContextLength::Learned;
@@ -78,6 +75,12 @@ impl Exchange {
             ContextLength::Unlimited => None,
         };
         Ok(Chosen { name: name.to_owned(), auto, context })
+    }
+
+    /// `context`: tokens that prompt and answer may have together.
+    pub(crate) fn max_tokens(&self, call: &ModelCall, context: Option<u32>) -> u32 {
+        let wanted = call.max_tokens.unwrap_or_else(|| self.settings.max_tokens.of(call.stage()));
+        fit(wanted.saturating_mul(call.room.max(1)), context, call.shared.len() + call.ask.len())
     }
 
     /// A success is read on; anything else is trouble.

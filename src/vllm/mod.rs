@@ -7,6 +7,7 @@ mod breaker;
 mod call;
 mod catalog;
 mod choice;
+mod commission;
 mod endpoints;
 mod exchange;
 mod http1;
@@ -44,12 +45,15 @@ pub use target::BadTarget;
 
 // What an adapter for other servers needs too.
 pub(crate) use breaker::Standing;
+pub(crate) use commission::Commission;
+#[cfg(test)]
+pub(crate) use commission::Commissioned;
 pub(crate) use endpoints::Endpoints;
 pub(crate) use exchange::MAX_TEXT;
 pub(crate) use http1::{Connector, WireError};
 pub(crate) use load::{Load, place_of};
 pub(crate) use metric::{CallMetrics, Counted};
-pub(crate) use response::Completion;
+pub(crate) use response::{Completion, finish_of};
 pub(crate) use tries::Tries;
 pub(crate) use trouble::{Again, Trouble, excerpt, root};
 

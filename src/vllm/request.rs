@@ -68,6 +68,16 @@ pub enum BodyError {
 struct Body<'a> {
     model: &'a str,
     messages: &'a [Message<'a>],
+    #[serde(flatten)]
+    params: Params<'a>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<&'a RawValue>,
+}
+
+/// What a call wants of its answer.
+#[derive(Serialize)]
+struct Params<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,9 +88,6 @@ struct Body<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<&'a RawValue>,
-    stream: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stream_options: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -141,20 +148,39 @@ impl Encoder {
             model,
             // Some chat templates refuse an empty system message.
             messages: if call.shared.is_empty() { &messages[1..] } else { &messages },
-            temperature: Some(call.temperature.unwrap_or(self.temperature)).filter(|_| self.own.temperature),
-            top_p: call.top_p.or(self.top_p).filter(|_| self.own.top_p),
-            seed: call.seed.filter(|_| self.own.seed),
-            max_tokens: Some(max_tokens).filter(|_| self.own.max_tokens),
-            response_format: self.format(call.form).filter(|_| self.own.response_format),
+            params: self.params(call, max_tokens),
             stream: self.stream_options.is_some(),
             stream_options: self.stream_options.as_deref(),
         };
-        let tail = &self.tail[usize::from(!is_qwen3(model))];
+        let tail = self.tail(model);
         let mut bytes = Vec::with_capacity(room(call) + model.len() + tail.len());
         serde_json::to_writer(&mut bytes, &body)?;
         bytes.pop();
         bytes.extend_from_slice(tail);
         Ok(bytes.into())
+    }
+
+    /// What a request of the same call holds beside its model and its messages, for whoever makes it elsewhere.
+    pub(crate) fn encode_params(&self, call: &ModelCall, model: &str, max_tokens: u32) -> Result<String, BodyError> {
+        let mut text = serde_json::to_string(&self.params(call, max_tokens))?;
+        text.pop();
+        let tail = String::from_utf8_lossy(self.tail(model));
+        text.push_str(if text == "{" { tail.trim_start_matches(',') } else { &tail });
+        Ok(text)
+    }
+
+    fn params(&self, call: &ModelCall, max_tokens: u32) -> Params<'_> {
+        Params {
+            temperature: Some(call.temperature.unwrap_or(self.temperature)).filter(|_| self.own.temperature),
+            top_p: call.top_p.or(self.top_p).filter(|_| self.own.top_p),
+            seed: call.seed.filter(|_| self.own.seed),
+            max_tokens: Some(max_tokens).filter(|_| self.own.max_tokens),
+            response_format: self.format(call.form).filter(|_| self.own.response_format),
+        }
+    }
+
+    fn tail(&self, model: &str) -> &[u8] {
+        &self.tail[usize::from(!is_qwen3(model))]
     }
 }
 

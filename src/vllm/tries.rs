@@ -59,25 +59,32 @@ impl<'a> Tries<'a> {
     }
 
     pub(crate) fn answer(&self, completion: Completion) -> Answer {
-        let Completion { text, reasoning, finish, usage, cached: _, model } = completion;
-        let usage = usage.unwrap_or_else(|| self.estimate(&text, reasoning.as_deref()));
+        completion.answers(self.call, self.made, self.started.elapsed())
+    }
+}
+
+impl Completion {
+    /// The answer to this call, after so many requests.
+    pub(crate) fn answers(self, call: &ModelCall, attempts: u32, duration: Duration) -> Answer {
+        let Self { text, reasoning, finish, usage, cached: _, model } = self;
+        let usage = usage.unwrap_or_else(|| estimate(call, &text, reasoning.as_deref()));
         Answer {
             usage,
             text: text.into(),
             reasoning: reasoning.map(Into::into),
             finish: finish.unwrap_or(Finish::Other),
             model: model.unwrap_or_default().into(),
-            attempts: self.made,
-            duration: self.started.elapsed(),
+            attempts,
+            duration,
         }
     }
+}
 
-    /// Four bytes a token, for servers that do not count.
-    fn estimate(&self, text: &str, reasoning: Option<&str>) -> Usage {
-        let tokens = |bytes: usize| (bytes as u64).div_ceil(4);
-        Usage {
-            prompt: tokens(self.call.shared.len() + self.call.ask.len()),
-            completion: tokens(text.len() + reasoning.map_or(0, str::len)),
-        }
+/// Four bytes a token, for servers that do not count.
+fn estimate(call: &ModelCall, text: &str, reasoning: Option<&str>) -> Usage {
+    let tokens = |bytes: usize| (bytes as u64).div_ceil(4);
+    Usage {
+        prompt: tokens(call.shared.len() + call.ask.len()),
+        completion: tokens(text.len() + reasoning.map_or(0, str::len)),
     }
 }

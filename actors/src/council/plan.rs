@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::state::{self, Seating};
 use crate::artifact::Wanted;
 use crate::context::Background;
-use crate::domain::council::{Council, Seat};
+use crate::domain::council::{Council, Endpoint, Seat};
 use crate::domain::event::{Output, Plan};
 use crate::domain::id::{Role, RunId};
 use crate::domain::task::TaskSpec;
@@ -44,9 +44,13 @@ pub(crate) fn plan(
         true => seating(world, council, &spec)?,
         false => Seating::of(made.seats, council, &spec),
     };
+    let seats = match spec.backlog && settings.backlog_by_executor {
+        true => seating.seats.into_iter().map(at_executor).collect(),
+        false => seating.seats,
+    };
     let salt = world.ports.ids.random();
     let architect = architect(world, &spec, salt);
-    let background = background.without_names(seating.seats.iter().chain(&architect));
+    let background = background.without_names(seats.iter().chain(&architect));
     let (persona, context) = (council.defaults.persona.as_deref(), background.context());
     let shared =
         world.prompts.shared(&spec, (persona, context.as_ref()), salt).map_err(|error| Arc::from(error.to_string()))?;
@@ -58,7 +62,7 @@ pub(crate) fn plan(
         protected: settings.protected.clone(),
         budget_tokens: spec.budget_tokens.or(council.defaults.budget_tokens.map(NonZeroU64::get)),
         spec,
-        seats: seating.seats,
+        seats,
         architect,
         rounds: seating.rounds,
         clamped: seating.clamped,
@@ -74,6 +78,14 @@ pub(crate) fn plan(
         deadline,
         call_timeout: settings.call_timeout.min(deadline),
     })
+}
+
+/// The same agent, but that the executor makes its calls: unless it has a server of its own.
+fn at_executor(seat: Seat) -> Seat {
+    match seat.endpoint {
+        Endpoint::Pool => Seat { endpoint: Endpoint::Ray, ..seat },
+        _ => seat,
+    }
 }
 
 /// What the task says, else what its council does. A council's patch needs files: without them there are only new ones. What

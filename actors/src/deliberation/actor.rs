@@ -133,6 +133,7 @@ impl Actor for Deliberation {
         }
         match message {
             Message::Input(input) => live.step(&myself, input),
+            Message::WhenDurable { call, durable } => live.errands.wait(call, durable),
             Message::Flush => live.flush(&myself),
             Message::Written { batch, result } => live.written(&myself, batch, result),
             Message::WriteAgain => live.write_again(&myself),
@@ -266,6 +267,7 @@ impl Live {
         match news {
             News::Durable(events) => {
                 self.overtaken = 0;
+                self.errands.settle(&events);
                 self.step(myself, Input::Appended { events });
             }
             News::Wait => {}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ractor::ActorRef;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::ask;
 use super::message::Message;
@@ -17,13 +17,19 @@ use super::record::Record;
 use super::step::{Input, Submit};
 use crate::agent::Reply;
 use crate::domain::answer::{Class, Failure};
+use crate::domain::event::{Event, NewEvent};
 use crate::domain::id::CallId;
-use crate::ports::executor::{Executor, NotTaken, Result, WaveCall};
+use crate::ports::executor::{Executor, Followed, NotTaken, Told, WaveCall};
 use crate::world::World;
 
 /// Of one actor. Dropped, they are left alone.
 #[derive(Default)]
-pub(super) struct Errands(Vec<oneshot::Sender<()>>);
+pub(super) struct Errands {
+    /// How each is called back.
+    recalls: Vec<oneshot::Sender<()>>,
+    /// Who waits until a call's outcome is durable.
+    waiting: Vec<(CallId, oneshot::Sender<()>)>,
+}
 
 impl Errands {
     pub(super) fn start(&mut self, world: &Arc<World>, to: &ActorRef<Message>, errand: Errand) {
@@ -31,13 +37,14 @@ impl Errands {
             return;
         }
         let (recall, recalled) = oneshot::channel();
-        self.0.retain(|earlier| !earlier.is_closed());
-        self.0.push(recall);
+        self.recalls.retain(|earlier| !earlier.is_closed());
+        self.recalls.push(recall);
         let (executor, presence, to) = (world.ports.executor.clone(), world.census.enter(), to.clone());
+        let places = world.executor_places.clone();
         Handle::current().spawn(async move {
             let _presence = presence;
             match executor {
-                Some(executor) => errand.run(&*executor, &to, recalled).await,
+                Some(executor) => errand.run(&*executor, places, (&to, recalled)).await,
                 None => errand.fail(&Failure::new(Class::Refused, "no executor is configured")),
             }
         });
@@ -45,9 +52,28 @@ impl Errands {
 
     /// Nobody needs what they bring.
     pub(super) fn recall(&mut self) {
-        for recall in self.0.drain(..) {
+        for recall in self.recalls.drain(..) {
             // One that has ended needs no word.
             let _ = recall.send(());
+        }
+    }
+
+    /// Until the outcome is durable.
+    pub(super) fn wait(&mut self, call: CallId, durable: oneshot::Sender<()>) {
+        self.waiting.push((call, durable));
+    }
+
+    /// These events are durable.
+    pub(super) fn settle(&mut self, events: &[NewEvent]) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        for event in events {
+            let (Event::CallAnswered { call, .. } | Event::CallFailed { call, .. }) = &event.event else { continue };
+            for (_, durable) in self.waiting.extract_if(.., |(waits_for, _)| waits_for == call) {
+                // Who has gone meanwhile needs no word.
+                let _ = durable.send(());
+            }
         }
     }
 }
@@ -76,11 +102,18 @@ impl Errand {
         }
         let (run, spec) = (record.plan.run.clone(), &record.plan.spec);
         let (role, description, story) = (spec.role.clone(), spec.description.clone(), spec.story_id().map(Arc::from));
-        let wave = WaveCall { run, wave: record.wave, attempt, role, description, story, calls };
+        let (wave, backlog) = (record.wave, spec.backlog);
+        let wave = WaveCall { run, wave, attempt, role, description, story, backlog, calls };
         Self { wave, name, replies }
     }
 
-    async fn run(mut self, executor: &dyn Executor, to: &ActorRef<Message>, mut recalled: oneshot::Receiver<()>) {
+    async fn run(
+        mut self,
+        executor: &dyn Executor,
+        places: Arc<Semaphore>,
+        (to, mut recalled): (&ActorRef<Message>, oneshot::Receiver<()>),
+    ) {
+        let Some(_place) = self.place(executor, places, &mut recalled).await else { return };
         let name = match self.name.take() {
             Some(name) => name,
             None => {
@@ -93,7 +126,25 @@ impl Errand {
                 }
             }
         };
-        self.follow(executor, &name, recalled).await;
+        self.follow(executor, (&name, to), recalled).await;
+    }
+
+    /// One of those at the executor at once. `None` = it was called back first.
+    async fn place(
+        &self,
+        executor: &dyn Executor,
+        places: Arc<Semaphore>,
+        recalled: &mut oneshot::Receiver<()>,
+    ) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            place = places.acquire_owned() => place.ok(),
+            wish = recalled => {
+                if let (Ok(()), Some(name)) = (wish, &self.name) {
+                    executor.cancel(name).await;
+                }
+                None
+            }
+        }
     }
 
     fn tell_accepted(&self, to: &ActorRef<Message>, name: Arc<str>) -> Arc<str> {
@@ -116,27 +167,41 @@ impl Errand {
     }
 
     /// What is not told when this ends is told as `Gone`.
-    async fn follow(mut self, executor: &dyn Executor, name: &str, mut recalled: oneshot::Receiver<()>) {
+    async fn follow(
+        mut self,
+        executor: &dyn Executor,
+        (name, to): (&str, &ActorRef<Message>),
+        mut recalled: oneshot::Receiver<()>,
+    ) {
         let (told, mut results) = mpsc::channel(self.wave.calls.len().max(1));
         let wave = self.wave.clone();
         let following = executor.follow(name, &wave, told);
         let telling = async {
-            while let Some((call, result)) = results.recv().await {
-                self.tell(&call, result).await;
+            while let Some(outcome) = results.recv().await {
+                self.tell(to, outcome).await;
             }
         };
-        tokio::select! {
-            ((), ()) = async { tokio::join!(following, telling) } => {}
-            wish = &mut recalled => if wish.is_ok() {
-                executor.cancel(name).await;
+        let followed = tokio::select! {
+            (followed, ()) = async { tokio::join!(following, telling) } => followed,
+            wish = &mut recalled => {
+                if wish.is_ok() {
+                    executor.cancel(name).await;
+                }
+                return;
             }
+        };
+        if let Followed::Away { why } = followed {
+            self.tell_away(to, why);
         }
     }
 
-    async fn tell(&mut self, call: &CallId, result: Result) {
-        if let Some(reply) = self.replies.remove(call) {
-            reply.tell(result).await;
+    async fn tell(&mut self, to: &ActorRef<Message>, Told { call, result, durable }: Told) {
+        let Some(reply) = self.replies.remove(&call) else { return };
+        // In the mailbox it stands before the outcome.
+        if let Some(durable) = durable {
+            drop(to.cast(Message::WhenDurable { call, durable }));
         }
+        reply.tell(result).await;
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a deliberation is told, and by whom.
 
+use tokio::sync::oneshot;
+
 use super::actor::Loaded;
 use super::step::Input;
+use crate::domain::id::CallId;
 use crate::ports::{Committed, JournalError};
 use crate::running::Ending;
 
@@ -11,6 +14,8 @@ use crate::running::Ending;
 pub(crate) enum Message {
     /// From agents, timers and checks; and a cancellation, passed on by its supervisor. Nobody waits for an answer.
     Input(Input),
+    /// From an errand, before the outcome that it tells of: whoever told it waits until it is durable.
+    WhenDurable { call: CallId, durable: oneshot::Sender<()> },
     /// From itself, behind whatever waits here already: what was noted meanwhile is appended.
     Flush,
     /// From the journal's writer: one batch is durable or refused. Without it the run would stand still.

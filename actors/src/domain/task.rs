@@ -80,6 +80,9 @@ pub struct TaskSpec {
     /// on in the place of proposals, and nobody carries the winner out again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub collective: bool,
+    /// It is the review of a backlog. Asked for in another way, the same words are the same work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backlog: bool,
 }
 
 /// `constraints.metadata` keys that say where a task comes from, not what is to be done.
@@ -201,6 +204,7 @@ impl TaskDraft {
             architect: self.orchestrate && self.options.is_none_or(|options| options.enable_architect_selection),
             execution: None,
             collective: false,
+            backlog: false,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::model::ModelCall;
 use crate::domain::answer::{Answer, Failure};
@@ -20,6 +20,8 @@ pub struct WaveCall {
     /// What the task asks for, for whoever shows what runs.
     pub description: Arc<str>,
     pub story: Option<Arc<str>>,
+    /// It is the review of a backlog: executors may treat those apart.
+    pub backlog: bool,
     /// One of each seat.
     pub calls: Vec<ModelCall>,
 }
@@ -37,14 +39,32 @@ pub enum NotTaken {
     Refused(Failure),
 }
 
+/// The outcome of one call of a wave.
+#[derive(Debug)]
+pub struct Told {
+    pub call: CallId,
+    pub result: Result,
+    /// Told when it is durable; dropped when it is not needed, or lost.
+    pub durable: Option<oneshot::Sender<()>>,
+}
+
+/// How following a wave ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// Nothing more comes of it: what was not told is lost.
+    Ended,
+    /// The executor cannot be reached for as long as that is put up with.
+    Away { why: Arc<str> },
+}
+
 /// Has the calls of waves made. Dropping a future stops waiting and nothing else: what was taken goes on.
 #[async_trait]
 pub trait Executor: Send + Sync + 'static {
     /// Hands a wave over; answers with the name under which it runs.
     async fn submit(&self, wave: &WaveCall) -> std::result::Result<Arc<str>, NotTaken>;
 
-    /// Tells what each call of the wave came to, once, as it comes. A wave that the executor has lost is told as `Gone`.
-    async fn follow(&self, name: &str, wave: &WaveCall, told: mpsc::Sender<(CallId, Result)>);
+    /// Tells what each call of the wave came to, once, as it comes.
+    async fn follow(&self, name: &str, wave: &WaveCall, told: mpsc::Sender<Told>) -> Followed;
 
     /// Its calls are needed no more: their connections are closed.
     async fn cancel(&self, name: &str);

@@ -13,7 +13,7 @@ use super::model::FakeModel;
 use crate::domain::answer::{Class, Failure};
 use crate::domain::id::{CallId, RunId, Wave};
 use crate::ports::Model as _;
-use crate::ports::executor::{Executor, NotTaken, Result, WaveCall};
+use crate::ports::executor::{Executor, Followed, NotTaken, Result, Told, WaveCall};
 
 /// What it has of a wave: everything that came of its calls so far.
 type Results = watch::Sender<Vec<(CallId, Result)>>;
@@ -137,8 +137,8 @@ impl Executor for FakeExecutor {
         Ok(name)
     }
 
-    async fn follow(&self, name: &str, wave: &WaveCall, told: mpsc::Sender<(CallId, Result)>) {
-        let Some(mut results) = self.results(name) else { return };
+    async fn follow(&self, name: &str, wave: &WaveCall, told: mpsc::Sender<Told>) -> Followed {
+        let Some(mut results) = self.results(name) else { return Followed::Ended };
         let mut heard = 0;
         let mut left = wave.calls.len();
         while left > 0 {
@@ -147,13 +147,14 @@ impl Executor for FakeExecutor {
                 heard += 1;
                 if wave.calls.iter().any(|wanted| wanted.id == call) {
                     left -= 1;
-                    drop(told.send((call, result)).await);
+                    drop(told.send(Told { call, result, durable: None }).await);
                 }
             }
             if left > 0 && results.changed().await.is_err() {
-                return;
+                break;
             }
         }
+        Followed::Ended
     }
 
     async fn cancel(&self, name: &str) {

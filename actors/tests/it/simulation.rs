@@ -374,6 +374,7 @@ impl Life {
     async fn end(mut self) -> Vec<Recorded> {
         self.executor.iter().for_each(|executor| executor.away(false));
         for waited in 0.. {
+            while self.waiting.try_join_next().is_some() {}
             self.check();
             self.end_if_faulty().await;
             for name in ROLES {
@@ -386,7 +387,7 @@ impl Life {
             let status = self.stage.system().status();
             let counts = self.stage.system().queue_counts().await.unwrap_or_default();
             let is_empty = counts.keys().all(|(_, state)| state.is_over());
-            if status.open == 0 && is_empty && self.ledger.open().is_empty() {
+            if status.open == 0 && is_empty && self.ledger.open().is_empty() && self.waiting.is_empty() {
                 assert_eq!(status.permits_free, status.permits_total, "all permits are back");
                 break;
             }

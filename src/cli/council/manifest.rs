@@ -75,7 +75,7 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields)]
 pub(super) struct Guest {
     pub(super) id: String,
-    /// A server or a runner; empty = the configured servers.
+    /// A server or a runner, `pool` for the configured servers, `ray` for the executor; empty = as the council's own seats.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) endpoint: String,
     /// A profile of the configuration, or a model's name.
@@ -236,7 +236,7 @@ impl Guest {
     fn of(seat: &Seat) -> Self {
         Self {
             id: seat.agent.to_string(),
-            endpoint: address(&seat.endpoint).to_owned(),
+            endpoint: if seat.endpoint == Endpoint::Ray { "ray" } else { address(&seat.endpoint) }.to_owned(),
             profile: seat.capabilities.model_profile.clone(),
             max_concurrent_tasks: seat.capabilities.max_concurrent_tasks,
             supports: seat.capabilities.supported_tasks.clone(),
@@ -248,8 +248,8 @@ impl Guest {
     /// Whether a seat is as wanted. A profile brings its own address.
     pub(super) fn is_met_by(&self, there: &Self) -> bool {
         let endpoint = match self.endpoint.as_str() {
-            "" if !self.profile.is_empty() => there.endpoint.clone(),
-            "" => String::new(),
+            "" if !self.profile.is_empty() || there.endpoint == "ray" => there.endpoint.clone(),
+            "" | "pool" => String::new(),
             address => plain(address),
         };
         Self { endpoint, ..self.clone() } == *there

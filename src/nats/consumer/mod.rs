@@ -36,7 +36,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backoff::Backoff;
 use super::connection::{self, Link};
 use super::failures::Failures;
 use super::gate::Gate;
@@ -46,6 +45,7 @@ use super::settings::Settings;
 use super::status::{Board, Part};
 use super::streams::Topology;
 use super::subject::ConsumerRow;
+use crate::backoff::Backoff;
 use hand::{Hand, Terms};
 use pull::Pull;
 use turns::{Turn, Turns};

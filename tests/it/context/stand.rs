@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moothall::context::{ContextAddress, ContextClient, ContextSettings};
+use moothall::context::{ContextClient, ContextSettings};
 use moothall::grpc::proto::fleet::context::v1::context_service_server::{ContextService, ContextServiceServer};
 use moothall::grpc::proto::fleet::context::v1::{GetContextRequest, GetContextResponse};
+use moothall::line::ServiceAddress;
 use moothall_actors::ports::{ContextQuery, StoryPhase};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -120,7 +121,7 @@ impl Drop for Stand {
 }
 
 pub(crate) fn client(address: SocketAddr, settings: ContextSettings) -> ContextClient {
-    let address = ContextAddress::parse(&address.to_string()).unwrap().unwrap();
+    let address = ServiceAddress::parse(&address.to_string()).unwrap().unwrap();
     ContextClient::new(address, settings).unwrap()
 }
 

@@ -252,8 +252,8 @@ async fn what_is_not_allowed_or_not_there_says_which_setting_it_needs() -> Resul
     let status = client.create_council(council("MOCK")).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("ALLOW_MOCK_AGENTS"), "{status}");
-    let status = client.create_council(council("RAY_VLLM")).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented, "{status}");
+    // The executor need not be there yet.
+    client.create_council(council("RAY_VLLM")).await?;
     let agent = |endpoint: &str| fleet::RegisterAgentRequest {
         agent_id: "guest".into(),
         role: "DEV".into(),

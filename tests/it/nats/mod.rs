@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use moothall::nats::{Backoff, Nats, Settings, Start, Status};
+use moothall::backoff::Backoff;
+use moothall::nats::{Nats, Settings, Start, Status};
 use tokio::time::{Instant, sleep};
 
 use fake::{FakeInbox, FakeOutbox};

@@ -1,23 +1,23 @@
-//! Where the context service is: `host:port`, `http://host:port`, or `https://host:port` with TLS.
+//! Where a gRPC service is: `host:port`, `http://host:port`, or `https://host:port` with TLS.
 
 use std::sync::Arc;
 
 use tonic::transport::Uri;
 
-/// The service's address. Two that mean the same place are equal.
+/// Two that mean the same place are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContextAddress {
+pub struct ServiceAddress {
     shown: Arc<str>,
     is_tls: bool,
 }
 
-/// A text that is no address of a context service. It does not repeat the text, which may hold a password.
+/// A text that is no address of a service. It does not repeat the text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not an address of a context service: {0}; write host:port, http://host:port, or https://host:port for TLS")]
+#[error("is not an address of a gRPC service: {0}; write host:port, http://host:port, or https://host:port for TLS")]
 pub struct NoAddress(&'static str);
 
-impl ContextAddress {
-    /// Reads `CONTEXT_ADDRESS`; `None` = empty, which means off.
+impl ServiceAddress {
+    /// Reads an address; `None` = empty, which means off.
     pub fn parse(text: &str) -> Result<Option<Self>, NoAddress> {
         let text = text.trim();
         if text.is_empty() {
@@ -85,17 +85,17 @@ mod tests {
             ("[::1]:50054", "http://[::1]:50054", false),
             ("127.0.0.1:1", "http://127.0.0.1:1", false),
         ] {
-            let address = ContextAddress::parse(text).unwrap().unwrap();
+            let address = ServiceAddress::parse(text).unwrap().unwrap();
             assert_eq!((&**address.shown(), address.is_tls()), (shown, is_tls), "{text}");
             assert!(shown.ends_with(&format!("://{}", address.place())), "{text}");
-            assert_eq!(ContextAddress::parse(address.shown()).unwrap(), Some(address));
+            assert_eq!(ServiceAddress::parse(address.shown()).unwrap(), Some(address));
         }
     }
 
     #[test]
     fn empty_means_off() {
-        assert_eq!(ContextAddress::parse("").unwrap(), None);
-        assert_eq!(ContextAddress::parse("  ").unwrap(), None);
+        assert_eq!(ServiceAddress::parse("").unwrap(), None);
+        assert_eq!(ServiceAddress::parse("  ").unwrap(), None);
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             "context:50054#a",
             "two words:50054",
         ] {
-            let error = ContextAddress::parse(text).unwrap_err().to_string();
+            let error = ServiceAddress::parse(text).unwrap_err().to_string();
             assert!(!error.contains("hidden"), "{error}");
         }
     }

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::address::ContextAddress;
+use super::address::ServiceAddress;
+use crate::runner::Dialer;
+use crate::vllm::Connector;
 
 const AGENT: &str = concat!("moothall/", env!("CARGO_PKG_VERSION"));
 /// An idle connection is looked after by the operating system: gRPC's own keepalive makes servers hang up on idle ones.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Makes a channel of an endpoint, without connecting yet.
-pub(super) type Dial = Box<dyn Fn(&Endpoint) -> Channel + Send + Sync>;
+type Dial = Box<dyn Fn(&Endpoint) -> Channel + Send + Sync>;
 
-pub(super) struct Line {
+pub(crate) struct Line {
     endpoint: Endpoint,
     dial: Dial,
     current: Mutex<Current>,
@@ -31,9 +33,19 @@ struct Current {
 }
 
 impl Line {
-    /// Nothing is dialled yet, so that no runtime need run.
-    pub(super) fn new(
-        address: &ContextAddress,
+    /// Nothing is dialled yet, so that no runtime need run. TLS is opened as it is to model servers and runners.
+    pub(crate) fn to(address: &ServiceAddress, connect_within: Duration) -> Result<Self, tonic::transport::Error> {
+        if !address.is_tls() {
+            return Self::new(address, connect_within, Box::new(Endpoint::connect_lazy));
+        }
+        let connector = Connector::for_http2(connect_within);
+        let dial = move |endpoint: &Endpoint| endpoint.connect_with_connector_lazy(Dialer(connector.clone()));
+        Self::new(address, connect_within, Box::new(dial))
+    }
+
+    /// `dial` makes the channels.
+    pub(crate) fn new(
+        address: &ServiceAddress,
         connect_within: Duration,
         dial: Dial,
     ) -> Result<Self, tonic::transport::Error> {
@@ -46,14 +58,14 @@ impl Line {
     }
 
     /// The channel of now, and its number.
-    pub(super) fn channel(&self) -> (Channel, u64) {
+    pub(crate) fn channel(&self) -> (Channel, u64) {
         let mut current = self.lock();
         let channel = current.channel.get_or_insert_with(|| (self.dial)(&self.endpoint)).clone();
         (channel, current.number)
     }
 
     /// The channel of this number was silent: the next call dials anew, once for all that were on it.
-    pub(super) fn doubt(&self, number: u64) {
+    pub(crate) fn doubt(&self, number: u64) {
         let mut current = self.lock();
         if current.number == number {
             *current = Current { channel: None, number: number + 1 };
@@ -82,7 +94,7 @@ mod tests {
             assert_eq!(endpoint.uri().to_string(), "https://context:50054/");
             endpoint.connect_lazy()
         };
-        let address = ContextAddress::parse("https://context:50054").unwrap().unwrap();
+        let address = ServiceAddress::parse("https://context:50054").unwrap().unwrap();
         let line = Line::new(&address, Duration::from_secs(1), Box::new(dial)).unwrap();
         assert_eq!(dialled.load(Ordering::Relaxed), 0, "not before it is needed");
         assert_eq!((line.channel().1, line.channel().1), (0, 0));

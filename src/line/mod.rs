@@ -1,0 +1,7 @@
+//! The way to a gRPC service of others: its address, and one connection that is made anew after a silence.
+
+mod address;
+mod channel;
+
+pub use address::{NoAddress, ServiceAddress};
+pub(crate) use channel::Line;

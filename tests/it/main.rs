@@ -12,8 +12,10 @@ mod nats;
 mod plan;
 #[macro_use]
 mod queue;
+mod ray;
 mod redis;
 mod runner;
+mod served;
 mod sim;
 mod store;
 mod vllm;

@@ -10,19 +10,13 @@ use moothall::grpc::proto::fleet::context::v1::context_service_server::{ContextS
 use moothall::grpc::proto::fleet::context::v1::{GetContextRequest, GetContextResponse};
 use moothall::line::ServiceAddress;
 use moothall_actors::ports::{ContextQuery, StoryPhase};
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(5);
-/// For whatever is sure to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::served::PATIENCE;
+use crate::served::{Served, until};
 
 /// What it does with a call.
 #[derive(Clone, Debug)]
@@ -54,7 +48,7 @@ struct Shared {
 pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
+    served: Served,
 }
 
 impl Stand {
@@ -67,16 +61,9 @@ impl Stand {
     pub(crate) async fn start_at(address: SocketAddr, manners: impl IntoIterator<Item = Manner>) -> Self {
         let manners = Mutex::new(manners.into_iter().collect());
         let shared = Arc::new(Shared { manners, seen: Mutex::default(), gate: watch::Sender::new(false) });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let service = ContextServiceServer::new(Service(Arc::clone(&shared)));
-        let (told, bound) = tokio::sync::oneshot::channel();
-        runtime.spawn(async move {
-            let listener = listen(address).await;
-            told.send(listener.local_addr().unwrap()).unwrap();
-            Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
-        });
-        let address = timeout(PATIENCE, bound).await.unwrap().unwrap();
-        Self { address, shared, runtime: Some(runtime) }
+        let served = Served::start(address, Routes::new(service)).await;
+        Self { address: served.address, shared, served }
     }
 
     pub(crate) fn client(&self, settings: ContextSettings) -> ContextClient {
@@ -98,25 +85,12 @@ impl Stand {
 
     /// Returns when the claim has come true.
     pub(crate) async fn until(&self, what: &str, claim: impl Fn(&Seen) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !self.seen(&claim) {
-            assert!(Instant::now() < end, "never: {what}; {:?}", self.seen(|seen| seen.requests.len()));
-            sleep(LOOK).await;
-        }
+        until(what, || self.seen(&claim)).await;
     }
 
     /// Returns when its sockets are closed; nothing says goodbye.
-    pub(crate) async fn kill(mut self) {
-        let runtime = self.runtime.take().unwrap();
-        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE)).await.unwrap();
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+    pub(crate) async fn kill(self) {
+        self.served.kill().await;
     }
 }
 
@@ -150,18 +124,6 @@ pub(crate) fn response(version: &str) -> GetContextResponse {
 
 pub(crate) fn says(version: &str) -> Manner {
     Manner::Says(response(version))
-}
-
-/// One whose place was another's a moment ago may have to wait for it.
-async fn listen(address: SocketAddr) -> TcpListener {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) => assert!(Instant::now() < end, "{address}: {error}"),
-        }
-        sleep(LOOK).await;
-    }
 }
 
 struct Service(Arc<Shared>);

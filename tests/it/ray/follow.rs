@@ -1,0 +1,149 @@
+//! Waves that run: watched, asked about, heard of.
+
+use std::time::Duration;
+
+use moothall::grpc::proto::moothall::v1::ExecutorAgentResult;
+use moothall::ray::{AgentResult, RaySettings, WaveEvent};
+use moothall_actors::domain::answer::Class;
+use moothall_actors::ports::executor::{Executor as _, Followed};
+
+use super::stand::{Stand, client, settings};
+use super::{NAME, any_port, follow, texts, wave};
+use crate::served::until;
+
+const FIRST: &str = "agent-dev-001";
+const SECOND: &str = "agent-dev-002";
+
+fn heard(agent: &str, text: &str, attempt: Option<u32>) -> WaveEvent {
+    let (agent_id, content) = (agent.to_owned(), text.to_owned());
+    let result = AgentResult { agent_id, content, status: "completed".into(), ..AgentResult::default() };
+    WaveEvent { task_id: "t-1/propose-0".into(), attempt, result }
+}
+
+#[tokio::test]
+async fn a_watched_wave_is_told_as_it_comes_and_asked_about_never() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(2)).await.unwrap();
+    stand.answers(NAME, SECOND, "two");
+    let following = follow(&client, wave(2));
+    until("it is watched", || stand.seen().watches == 1).await;
+    let (error, error_type) = ("slow".to_owned(), "timeout".to_owned());
+    let failed = ExecutorAgentResult {
+        agent_id: FIRST.into(),
+        status: "failed".into(),
+        error,
+        error_type,
+        ..Default::default()
+    };
+    stand.results(NAME, failed);
+    stand.ends(NAME, "completed");
+    let (told, followed) = following.await.unwrap();
+    assert_eq!(followed, Followed::Ended);
+    assert_eq!(told[FIRST].as_ref().unwrap_err().class, Class::TimedOut);
+    assert_eq!(&*told[SECOND].as_ref().unwrap().text, "two");
+    assert_eq!(stand.seen().looks, 0);
+}
+
+#[tokio::test]
+async fn an_executor_of_the_contract_alone_is_asked_until_it_has_all() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), false).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(2)).await.unwrap();
+    let following = follow(&client, wave(2));
+    until("it is asked about again and again", || stand.seen().looks > 2).await;
+    stand.answers(NAME, FIRST, "one");
+    stand.answers(NAME, SECOND, "two");
+    let told = following.await.unwrap();
+    assert_eq!(texts(&told), [(FIRST, "one"), (SECOND, "two")]);
+    // It cannot be called back, and that is no fault.
+    client.cancel(NAME).await;
+    assert_eq!(stand.seen().watches, 0);
+}
+
+#[tokio::test]
+async fn events_are_taken_when_they_come_first_and_ignored_after() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(2)).await.unwrap();
+    assert!(client.hear(heard(FIRST, "early", None)).await.is_none(), "nobody follows it yet");
+    let following = follow(&client, wave(2));
+    until("it is watched", || stand.seen().watches == 1).await;
+    assert!(client.hear(heard(FIRST, "another attempt's", Some(2))).await.is_none());
+    client.hear(heard(FIRST, "by event", Some(1))).await.unwrap().await.unwrap();
+    client.hear(heard(FIRST, "again", Some(1))).await.unwrap().await.unwrap();
+    stand.answers(NAME, FIRST, "by watching");
+    client.hear(heard(SECOND, "by event", None)).await.unwrap().await.unwrap();
+    let told = following.await.unwrap();
+    assert_eq!(texts(&told), [(FIRST, "by event"), (SECOND, "by event")]);
+    assert!(client.hear(heard(FIRST, "late", None)).await.is_none(), "nobody follows it any more");
+}
+
+#[tokio::test]
+async fn a_wave_is_found_again_after_the_connection_broke() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let address = served.address;
+    let client = client(address, settings());
+    client.submit(&wave(2)).await.unwrap();
+    let following = follow(&client, wave(2));
+    stand.answers(NAME, FIRST, "one");
+    until("it is watched", || stand.seen().watches == 1).await;
+    served.kill().await;
+    stand.answers(NAME, SECOND, "two");
+    let _again = stand.serve(address, true).await;
+    let told = following.await.unwrap();
+    assert_eq!(texts(&told), [(FIRST, "one"), (SECOND, "two")]);
+    assert_eq!(stand.seen().submits.len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_executor_has_forgotten_is_lost() {
+    let stand = Stand::new();
+    for control in [true, false] {
+        let served = stand.serve(any_port(), control).await;
+        let client = client(served.address, settings());
+        let (told, followed) = follow(&client, wave(1)).await.unwrap();
+        assert_eq!((told.len(), followed), (0, Followed::Ended), "whoever asked hears that nothing came");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_looked_into_and_one_that_stands_still_is_given_up() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let quick = Duration::from_millis(100);
+    let quick = RaySettings { answer_within: quick, look_every: quick, away_limit: 4 * quick, ..settings() };
+    let client = client(served.address, quick);
+    client.submit(&wave(2)).await.unwrap();
+    let following = follow(&client, wave(2));
+    stand.answers(NAME, FIRST, "one");
+    until("the silence is looked into", || stand.seen().looks > 1).await;
+    assert_eq!(stand.seen().watches, 1, "what is silent is not broken");
+    stand.seen().hangs = true;
+    let (told, followed) = following.await.unwrap();
+    let Followed::Away { why } = followed else { panic!("it is away") };
+    assert!(told.contains_key(FIRST) && told.len() == 1 && why.contains("no answer within"), "{told:?}, {why}");
+}
+
+#[tokio::test]
+async fn calling_back_is_tried_until_it_is_heard() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let address = served.address;
+    let client = client(address, settings());
+    client.submit(&wave(1)).await.unwrap();
+    served.kill().await;
+    let calling = tokio::spawn({
+        let client = client.clone();
+        async move { client.cancel(NAME).await }
+    });
+    until("it is known to be away", || client.state().is_some_and(|state| state != moothall::ray::RayState::Healthy))
+        .await;
+    let _again = stand.serve(address, true).await;
+    calling.await.unwrap();
+    assert_eq!(stand.seen().cancelled, [NAME]);
+}

@@ -1,0 +1,87 @@
+//! The client of the Ray executor against a server that does what the test says: what is submitted, how it is followed, and
+//! what becomes of it when the executor fails. The stories on a real Ray are the daemon's.
+
+mod follow;
+mod stand;
+mod submit;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moothall::ray::RayExecutor;
+use moothall_actors::domain::council::Endpoint;
+use moothall_actors::domain::id::{AgentId, CallId, Role, RunId, Stage, TaskId, Wave};
+use moothall_actors::ports::executor::{Executor as _, Followed, Result, WaveCall};
+use moothall_actors::ports::{AnswerForm, ModelCall};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+fn any_port() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// The first wave of a task, with this many seats.
+fn wave(seats: usize) -> WaveCall {
+    let run = RunId { task: TaskId::parse("task", "t-1").unwrap(), run: 1 };
+    let wave = Wave { stage: Stage::Propose, round: 0 };
+    let call = |seat: usize| ModelCall {
+        id: CallId { run: run.clone(), wave, agent: AgentId::of_council(&Role::dev(), seat), ask: 1 },
+        endpoint: Endpoint::Ray,
+        model: "".into(),
+        shared: "shared".into(),
+        ask: format!("ask {seat}").into(),
+        form: AnswerForm::Text,
+        temperature: None,
+        top_p: None,
+        seed: None,
+        max_tokens: None,
+        room: 1,
+        timeout: Duration::from_secs(60),
+        most_attempts: 4,
+    };
+    WaveCall {
+        run: run.clone(),
+        wave,
+        attempt: 1,
+        role: Role::dev(),
+        description: "what is to be done".into(),
+        story: None,
+        backlog: false,
+        calls: (1..=seats).map(call).collect(),
+    }
+}
+
+/// The name that the stand gives to it.
+const NAME: &str = "t-1/propose-0#1";
+
+/// What was told of a wave, by agent, and how following it ended.
+type Told = (BTreeMap<String, Result>, Followed);
+
+/// Follows a wave in a task of its own. A call that is told twice fails the test.
+fn follow(client: &Arc<RayExecutor>, wave: WaveCall) -> JoinHandle<Told> {
+    let client = client.clone();
+    tokio::spawn(async move {
+        let (to, mut told) = mpsc::channel(8);
+        let following = client.follow(NAME, &wave, to);
+        let hearing = async {
+            let mut all = BTreeMap::new();
+            while let Some(one) = told.recv().await {
+                let agent = one.call.agent.to_string();
+                if let Some(durable) = one.durable {
+                    durable.send(()).unwrap();
+                }
+                assert!(all.insert(agent.clone(), one.result).is_none(), "{agent} is told twice");
+            }
+            all
+        };
+        let (followed, all) = tokio::join!(following, hearing);
+        (all, followed)
+    })
+}
+
+/// Texts by agent.
+fn texts(told: &Told) -> Vec<(&str, &str)> {
+    told.0.iter().map(|(agent, result)| (agent.as_str(), &*result.as_ref().unwrap().text)).collect()
+}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 import grpc
+from figures import quantile
 
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 from moothall_ray_executor.wire.fleet.ray_executor.v1.ray_executor_pb2_grpc import RayExecutorServiceStub
@@ -120,10 +121,6 @@ async def times(wave: Wave, waves: int, at_once: int) -> tuple[list[float], floa
     begun = time.perf_counter()
     await asyncio.gather(*(one_after_another() for _ in range(at_once)))
     return took, waves / (time.perf_counter() - begun)
-
-
-def quantile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 async def compare(latency_ms: int, waves: int, at_once: int, rounds: int, workers: int, config: Path) -> None:

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
-from measure import AGENTS, BODY, direct, quantile, simulator, times
+from figures import quantile
+from measure import AGENTS, BODY, direct, simulator, times
 
 from moothall_ray_executor import bridge
 

@@ -15,6 +15,10 @@ use crate::domain::id::{CallId, RunId, Wave};
 use crate::ports::Model as _;
 use crate::ports::executor::{Executor, Followed, NotTaken, Result, Told, WaveCall};
 
+/// Its words when it cannot be reached, and how long waves that it has are waited for then.
+const AWAY: &str = "nobody answers there";
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What it has of a wave: everything that came of its calls so far.
 type Results = watch::Sender<Vec<(CallId, Result)>>;
 
@@ -32,7 +36,6 @@ struct Seen {
     submits: BTreeMap<Arc<str>, u32>,
     follows: BTreeMap<Arc<str>, u32>,
     cancelled: Vec<Arc<str>>,
-    away: bool,
     /// The next so many waves are lost as soon as they are taken.
     lose: u32,
 }
@@ -44,18 +47,20 @@ pub struct FakeExecutor {
     /// How long it takes to take a wave.
     latency: Duration,
     seen: Arc<Mutex<Seen>>,
+    away: Arc<watch::Sender<bool>>,
 }
 
 impl FakeExecutor {
     /// Its calls are made by this model.
     #[must_use]
     pub fn new(model: FakeModel) -> Self {
-        Self { model, latency: Duration::from_millis(5), seen: Arc::default() }
+        let away = Arc::new(watch::Sender::new(false));
+        Self { model, latency: Duration::from_millis(5), seen: Arc::default(), away }
     }
 
     /// It cannot be reached from now on, or again.
     pub fn away(&self, away: bool) {
-        self.lock().away = away;
+        self.away.send_replace(away);
     }
 
     /// Loses the next waves that it takes.
@@ -117,6 +122,18 @@ impl FakeExecutor {
         task.abort_handle()
     }
 
+    /// Away for as long as that is put up with.
+    async fn gone_for_good(&self) {
+        let mut away = self.away.subscribe();
+        loop {
+            // Its sender is here.
+            let _ = away.wait_for(|away| *away).await;
+            if tokio::time::timeout(PATIENCE, away.wait_for(|away| !*away)).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn results(&self, name: &str) -> Option<watch::Receiver<Vec<(CallId, Result)>>> {
         let mut seen = self.lock();
         *seen.follows.entry(name.into()).or_default() += 1;
@@ -127,9 +144,9 @@ impl FakeExecutor {
 #[async_trait]
 impl Executor for FakeExecutor {
     async fn submit(&self, wave: &WaveCall) -> std::result::Result<Arc<str>, NotTaken> {
-        if self.lock().away {
+        if *self.away.borrow() {
             tokio::time::sleep(self.latency).await;
-            return Err(NotTaken::Away { why: "nobody answers there".into() });
+            return Err(NotTaken::Away { why: AWAY.into() });
         }
         // It has it before it says so.
         let name = self.take(wave);
@@ -150,8 +167,15 @@ impl Executor for FakeExecutor {
                     drop(told.send(Told { call, result, durable: None }).await);
                 }
             }
-            if left > 0 && results.changed().await.is_err() {
+            if left == 0 {
                 break;
+            }
+            tokio::select! {
+                biased;
+                changed = results.changed() => if changed.is_err() {
+                    break;
+                },
+                () = self.gone_for_good() => return Followed::Away { why: AWAY.into() },
             }
         }
         Followed::Ended

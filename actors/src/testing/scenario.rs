@@ -154,6 +154,12 @@ impl Scenario {
         Self { executor: Some(executor), endpoint: Endpoint::Ray, ..self }
     }
 
+    /// There is one, and agents' calls go to model servers.
+    #[must_use]
+    pub fn executor_beside(self, executor: FakeExecutor) -> Self {
+        Self { executor: Some(executor), ..self }
+    }
+
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }

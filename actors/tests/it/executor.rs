@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use moothall_actors::Hold;
 use moothall_actors::domain::event::Event;
-use moothall_actors::testing::{FakeExecutor, FakeModel, PowerCut, Reaction, Scenario, Stage, draft, invariants};
+use moothall_actors::domain::task::TaskSpec;
+use moothall_actors::testing::{FakeExecutor, FakeModel, PowerCut, Reaction, Scenario, Stage, draft, invariants, spec};
 
 use crate::story::{finals, ms, ranking, submit_as, usual};
 
@@ -143,6 +144,75 @@ async fn without_the_executor_seats_are_missing_or_model_servers_are_asked() {
         assert_eq!(left.count(), usize::from(fallback), "said once");
         assert!(executor.submits().is_empty());
         invariants::check(&stage.journal.events()).unwrap();
+        stage.close().await;
+    }
+}
+
+/// The first seat answers soon, the others much later.
+fn slow() -> FakeModel {
+    FakeModel::new(|call, _| {
+        let is_first = call.id.agent.as_str().ends_with('1');
+        (if is_first { ms(20) } else { Duration::from_secs(60) }, Reaction::Answer(FakeModel::usual(call)))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_executor_that_vanishes_with_a_wave_is_given_up() {
+    for fallback in [false, true] {
+        let model = slow();
+        let executor = FakeExecutor::new(model.clone());
+        let scenario = Scenario::new().model(model).executor(executor.clone()).council("DEV", 3);
+        let stage = scenario.settings(|settings| settings.ray_fallback = fallback).start().await;
+        let attached = submit_as(&stage, "t", draft("d"), Hold::Call).await.unwrap();
+        tokio::time::sleep(ms(100)).await;
+        executor.away(true);
+        let outcome = attached.outcome().await.unwrap();
+        let missing: Vec<_> = outcome.verdict.missing.iter().map(|seat| seat.reason.to_string()).collect();
+        match fallback {
+            // One proposal stands: there is nobody to review it.
+            false => {
+                assert!(missing.len() == 2 && missing.iter().all(|why| why.contains("nobody answers")), "{missing:?}")
+            }
+            true => assert_eq!((missing.len(), outcome.verdict.calls), (0, 9)),
+        }
+        assert_eq!(outcome.verdict.executor_left.is_some(), fallback);
+        assert_eq!(stage.model.repeated(), [], "what was told is not asked again");
+        invariants::check(&stage.journal.events()).unwrap();
+        stage.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_waves_are_there_at_once() {
+    let model = FakeModel::new(|call, _| (ms(50), Reaction::Answer(FakeModel::usual(call))));
+    let executor = FakeExecutor::new(model.clone());
+    let scenario = Scenario::new().model(model).executor(executor.clone()).council("DEV", 3);
+    let stage = scenario.settings(|settings| settings.executor_waves = 2).start().await;
+    let mut attached = Vec::new();
+    for task in ["a", "b", "c", "d"] {
+        attached.push(submit_as(&stage, task, draft("d"), Hold::Call).await.unwrap());
+    }
+    for one in attached {
+        assert_eq!(one.outcome().await.unwrap().verdict.missing.len(), 0);
+    }
+    assert_eq!(stage.model.most_in_flight(), 6, "two waves of three");
+    stage.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_review_of_a_backlog_goes_there_where_that_is_wanted() {
+    for wanted in [false, true] {
+        let model = model();
+        let executor = FakeExecutor::new(model.clone());
+        let scenario = Scenario::new().model(model).executor_beside(executor.clone()).council("DEV", 2);
+        let stage = scenario.settings(|settings| settings.backlog_by_executor = wanted).start().await;
+        let spec = TaskSpec { backlog: true, ..spec(draft("d")) };
+        let attached = stage.system().submit(Some(Stage::task("t")), spec, Hold::Background).await.unwrap();
+        attached.outcome().await.unwrap();
+        assert_eq!(executor.submits().len(), if wanted { 3 } else { 0 });
+        let other = submit_as(&stage, "other", draft("d"), Hold::Call).await.unwrap();
+        other.outcome().await.unwrap();
+        assert_eq!(executor.submits().len(), if wanted { 3 } else { 0 }, "other work is asked for as before");
         stage.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Child processes of this very program: the demo kills and restarts a daemon, the benchmark measures one.
+//! Child processes, mostly of this very program: the demo kills and restarts a daemon, the benchmark measures one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,12 +18,12 @@ pub const READY: &str = "ready";
 /// Why a child could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    #[error("the program cannot start itself")]
+    #[error("a program cannot be started")]
     Start(#[from] io::Error),
     #[error("{what} ended before it was ready ({status})")]
     Ended { what: String, status: ExitStatus },
-    #[error("{what} was not ready within {} s", READY_LIMIT.as_secs())]
-    Late { what: String },
+    #[error("{what} was not ready within {limit:?}")]
+    Late { what: String, limit: Duration },
     #[error("{what} did not say its {field}")]
     Untold { what: String, field: &'static str },
 }
@@ -40,13 +40,14 @@ impl Process {
     /// Starts this program with `arguments` and waits until it is ready. Its log goes where ours goes.
     pub async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Self, ProcessError> {
         let what = arguments.first().copied().unwrap_or_default().to_owned();
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).envs(environment.iter().copied());
+        Self::start_command(what, command, READY_LIMIT).await
+    }
+
+    /// The same with another program that says so when it is ready.
+    pub async fn start_command(what: String, mut command: Command, limit: Duration) -> Result<Self, ProcessError> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let Some(output) = child.stdout.take() else { return Err(io::Error::other("no pipe").into()) };
         let mut lines = BufReader::new(output).lines();
         let ready = async {
@@ -57,12 +58,12 @@ impl Process {
             }
             Ok(None)
         };
-        match tokio::time::timeout(READY_LIMIT, ready).await {
+        match tokio::time::timeout(limit, ready).await {
             Ok(told) => match told? {
                 Some(told) => Ok(Self { what, child, told }),
                 None => Err(ProcessError::Ended { what, status: child.wait().await? }),
             },
-            Err(_) => Err(ProcessError::Late { what }),
+            Err(_) => Err(ProcessError::Late { what, limit }),
         }
     }
 

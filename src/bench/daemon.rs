@@ -13,11 +13,11 @@ use super::BenchError;
 use super::measure::{Sample, measure, peak_memory};
 use crate::folder::TemporaryFolder;
 use crate::grpc::codec::StrictCodec;
-use crate::grpc::proto::fleet::orchestrator::v1::DeliberateRequest;
 use crate::grpc::proto::fleet::orchestrator::v1::orchestrator_service_client::OrchestratorServiceClient;
+use crate::grpc::proto::fleet::orchestrator::v1::{DeliberateRequest, TaskConstraints};
 use crate::grpc::proto::moothall::v1::StatsRequest;
 use crate::grpc::proto::moothall::v1::journal_service_client::JournalServiceClient;
-use crate::process::{Process, ProcessError};
+use crate::process::Process;
 
 /// Connections that the workers share: a client machine has few.
 const CHANNELS: usize = 8;
@@ -32,9 +32,19 @@ pub(super) struct Daemon {
     process: Process,
     channels: Vec<Channel>,
     next: Arc<AtomicU64>,
-    /// `Some` = every deliberation has a prefix of its own, with this in it.
-    prefixes: Option<&'static str>,
+    work: Work,
     _folder: TemporaryFolder,
+}
+
+/// What the daemon is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// The same deliberation again and again.
+    Deliberation,
+    /// Each has a prefix of its own, with this in it.
+    Prefixes(&'static str),
+    /// Proposals alone.
+    OneWave,
 }
 
 impl Daemon {
@@ -59,12 +69,12 @@ impl Daemon {
         let address = format!("http://{}", process.told("grpc")?);
         let endpoint = Endpoint::from_shared(address).map_err(|error| BenchError::Call(error.to_string()))?;
         let channels = (0..CHANNELS).map(|_| endpoint.clone().tcp_nodelay(true).connect_lazy()).collect();
-        Ok(Self { process, channels, next: Arc::default(), prefixes: None, _folder: folder })
+        Ok(Self { process, channels, next: Arc::default(), work: Work::Deliberation, _folder: folder })
     }
 
-    /// From now on no two deliberations share a prefix, nor any with a daemon of another `name`.
-    pub(super) fn with_prefixes(self, name: &'static str) -> Self {
-        Self { prefixes: Some(name), ..self }
+    /// From now on this.
+    pub(super) fn doing(self, work: Work) -> Self {
+        Self { work, ..self }
     }
 
     pub(super) async fn warm_up(&self) -> Result<(), BenchError> {
@@ -79,12 +89,26 @@ impl Daemon {
         measure(concurrency, window, self.pid()?, |number| self.worker(number)).await
     }
 
+    /// Deliberates so many times.
+    pub(super) async fn repeat(&self, concurrency: usize, times: u64) -> Result<(), BenchError> {
+        let left = Arc::new(AtomicU64::new(times));
+        let worker = async |number| {
+            let mut deliberate = self.worker(number);
+            let one_more = |left: u64| left.checked_sub(1);
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok() {
+                deliberate().await?;
+            }
+            Ok(())
+        };
+        futures::future::try_join_all((0..concurrency).map(worker)).await.map(drop)
+    }
+
     pub(super) fn peak_memory(&self) -> u64 {
         self.process.pid().map(peak_memory).unwrap_or_default()
     }
 
     pub(super) fn pid(&self) -> Result<u32, BenchError> {
-        self.process.pid().ok_or_else(|| ProcessError::Late { what: "the daemon".to_owned() }.into())
+        self.process.pid().ok_or_else(|| BenchError::Call("the daemon has ended".to_owned()))
     }
 
     /// Deliberations that are admitted and not over.
@@ -96,18 +120,10 @@ impl Daemon {
 
     pub(super) fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
         let channel = self.channels[number % CHANNELS].clone();
-        let (next, prefixes) = (self.next.clone(), self.prefixes);
+        let (next, work) = (self.next.clone(), self.work);
         move || {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let request = DeliberateRequest {
-                task_id: format!("bench-{number:08}"),
-                task_description: match prefixes {
-                    None => DESCRIPTION.to_owned(),
-                    Some(name) => format!("{DESCRIPTION} Case {name} {number}."),
-                },
-                role: "DEV".to_owned(),
-                ..DeliberateRequest::default()
-            };
+            let request = work.request(number);
             let channel = channel.clone();
             Box::pin(async move {
                 match number.is_multiple_of(READ_EVERY) {
@@ -115,6 +131,26 @@ impl Daemon {
                     false => leave_unread(channel, request).await,
                 }
             })
+        }
+    }
+}
+
+impl Work {
+    fn request(self, number: u64) -> DeliberateRequest {
+        let description = match self {
+            Self::Prefixes(name) => format!("{DESCRIPTION} Case {name} {number}."),
+            Self::Deliberation | Self::OneWave => DESCRIPTION.to_owned(),
+        };
+        let one_wave = || TaskConstraints {
+            metadata: [("rounds".to_owned(), "none".to_owned())].into(),
+            ..TaskConstraints::default()
+        };
+        DeliberateRequest {
+            task_id: format!("bench-{number:08}"),
+            task_description: description,
+            role: "DEV".to_owned(),
+            constraints: matches!(self, Self::OneWave).then(one_wave),
+            ..DeliberateRequest::default()
         }
     }
 }

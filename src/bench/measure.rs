@@ -109,11 +109,29 @@ pub(super) fn memory(pid: u32) -> u64 {
     status(pid, "VmRSS:")
 }
 
+/// A process and all that came of it, by their parents; nothing where there is no `/proc`.
+pub(super) fn descendants(pid: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parents: Vec<(u32, u64)> = all.map(|pid| (pid, number(pid, "PPid:"))).collect();
+    let mut found = vec![pid];
+    let mut looked_at = 0;
+    while let Some(parent) = found.get(looked_at).copied() {
+        looked_at += 1;
+        found.extend(parents.iter().filter(|(_, of)| *of == u64::from(parent)).map(|(pid, _)| *pid));
+    }
+    found
+}
+
 fn status(pid: u32, field: &str) -> u64 {
+    number(pid, field) * 1024
+}
+
+fn number(pid: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or_default() * 1024
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod home;
 mod measure;
 mod memory;
 mod queue;
+mod ray;
 mod replicas;
 mod report;
 
@@ -25,6 +26,7 @@ use crate::process::{Process, ProcessError};
 pub use self::events::{EventsPlan, EventsReport, events};
 pub use self::memory::{Memory, in_flight};
 pub use self::queue::{QueuePlan, QueueReport, Rate, queue};
+pub use self::ray::{ExecutorMemory, Peer, RayPlan, RayReport, RayRow, WaveCost, ray};
 pub use self::replicas::{ReplicaFigures, ReplicaPlan, ReplicaReport, ReplicaRow, replicas};
 pub use self::report::{Report, Row};
 

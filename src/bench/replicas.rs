@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::BenchError;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Work};
 use super::floor::{WAVE, WAVES};
 use super::measure::Sample;
 use super::report::median;
@@ -186,7 +186,7 @@ impl Servers {
     async fn daemon(&self, plan: &ReplicaPlan, balance: &'static str) -> Result<Daemon, BenchError> {
         let places = plan.places.to_string();
         let more = [("MOOTHALL__MODEL__BALANCE", balance), ("MOOTHALL__MODEL__CALLS_PER_REPLICA", &places)];
-        let daemon = Daemon::start(&self.addresses()?, plan.checks, &more).await?.with_prefixes(balance);
+        let daemon = Daemon::start(&self.addresses()?, plan.checks, &more).await?.doing(Work::Prefixes(balance));
         daemon.warm_up().await?;
         Ok(daemon)
     }

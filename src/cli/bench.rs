@@ -1,13 +1,17 @@
 //! `bench`: rows as they come, the report as one JSON object at the end.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
-use crate::bench::{self, BenchError, EventsPlan, Memory, Plan, QueuePlan, Rate, ReplicaPlan, ReplicaRow, Row};
+use crate::bench::{
+    self, BenchError, EventsPlan, ExecutorMemory, Memory, Plan, QueuePlan, Rate, RayPlan, RayReport, RayRow,
+    ReplicaPlan, ReplicaRow, Row, WaveCost,
+};
 use crate::telemetry;
 
 #[derive(Args, Clone, Debug)]
@@ -68,6 +72,32 @@ pub enum OtherBench {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
     },
+    /// Agents on Ray over direct ones, a bare Python client, and Ray actors as one would use them oneself
+    Ray(RayArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RayArgs {
+    /// The `bin` folder of the executor's Python environment, as `make ray-env` makes it
+    #[arg(long, value_name = "FOLDER", default_value = "target/ray-env/bin")]
+    environment: PathBuf,
+    /// The script with the peers
+    #[arg(long, value_name = "FILE", default_value = "executors/ray/bench/peers.py")]
+    peers: PathBuf,
+    /// Deliberations at once
+    #[arg(long, default_value = "64", value_name = "N")]
+    concurrency: NonZeroUsize,
+    /// The same for peers on Ray, which take 270 MB for each; 0 leaves them out
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    actors: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long each measurement takes, in seconds
+    #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    window: u64,
+    /// Over how many deliberations the executor's memory is looked at
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+    deliberations: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -161,9 +191,48 @@ async fn other_bench(other: OtherBench, output: &Output) -> Result<(), Failure> 
             report.outbox.iter().try_for_each(|rate| tell_rate(output, "gone out", "publish and ack", rate))?;
             serde_json::to_value(&report).map_err(internal)?
         }
+        OtherBench::Ray(args) => serde_json::to_value(ray(args, output).await?).map_err(internal)?,
     };
     output.document(&report)?;
     Ok(())
+}
+
+async fn ray(args: RayArgs, output: &Output) -> Result<RayReport, Failure> {
+    let plan = RayPlan {
+        environment: args.environment,
+        peers: args.peers,
+        concurrency: args.concurrency.get(),
+        actors: args.actors,
+        rounds: args.rounds,
+        window: Duration::from_secs(args.window),
+        deliberations: args.deliberations,
+    };
+    let tell = |row: &RayRow| {
+        if !output.is_json() {
+            let RayRow { concurrency, latency_ms, ray_per_s, aiohttp_per_s, of_aiohttp, .. } = row;
+            let mut text = format!(
+                "{concurrency} at once, model {latency_ms} ms: {ray_per_s:.0}/s, {of_aiohttp:.2} of aiohttp ({aiohttp_per_s:.0}/s)"
+            );
+            for peer in &row.peers {
+                text += &format!(", {:.1} x {} ({:.1}/s)", ray_per_s / peer.per_s, peer.kind, peer.per_s);
+            }
+            // A row that cannot be shown now is in the report.
+            let _ = output.line(&text);
+        }
+    };
+    let report = bench::ray(&plan, tell).await.map_err(|error| Failure::of(Exit::UNAVAILABLE, &error))?;
+    if !output.is_json() {
+        let WaveCost { direct_p50_ms, direct_p99_ms, added_p50_ms, added_p99_ms, .. } = report.wave;
+        output.line(&format!(
+            "one wave: directly p50 {direct_p50_ms:.1}, p99 {direct_p99_ms:.1} ms; through Ray {added_p50_ms:+.1}, {added_p99_ms:+.1} ms"
+        ))?;
+        let ExecutorMemory { deliberations, early_mib, late_mib } = report.memory;
+        output.line(&format!(
+            "executor after {} deliberations {early_mib} MiB, after {deliberations} {late_mib} MiB",
+            deliberations / 10
+        ))?;
+    }
+    Ok(report)
 }
 
 fn tell_rate(output: &Output, what: &str, floor: &str, rate: &Rate) -> Result<(), Failure> {

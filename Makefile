@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak deny setup ray-env ray-test
+.PHONY: help run run-ray test bench soak deny setup ray-env ray-test
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## /  make \1\t/'
@@ -11,12 +11,16 @@ help: ## Say what there is
 run: ## Build and run the demo
 	cargo run --locked -- demo
 
-test: setup ## Check and test everything
+run-ray: ray-env ## The same through a real Ray on this machine
+	cargo run --locked -- demo --ray
+
+test: setup ray-env ## Check and test everything, the Ray executor included
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	scripts/check-ractor-features
 	cargo nextest run --locked --workspace --all-features --profile ci
 	cargo test --locked --workspace --all-features --doc
+	executors/ray/check
 
 bench: ## Measure: the actor system alone, then the daemon against the floor, then its memory
 	cargo bench --locked --bench flow

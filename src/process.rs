@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,14 +13,23 @@ use tokio::process::{Child, Command};
 /// How long a child may take until it says that it is ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
+/// The same of an executor, whose Ray starts several programs.
+const EXECUTOR_LIMIT: Duration = Duration::from_secs(90);
+
 /// A line on standard output that begins so says that the child serves, and where: `ready grpc=… http=…`.
 pub const READY: &str = "ready";
 
 /// Why a child could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    #[error("a program cannot be started")]
+    #[error("the program cannot start itself")]
     Start(#[from] io::Error),
+    #[error("{what} cannot be started")]
+    NotThere {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("{what} ended before it was ready ({status})")]
     Ended { what: String, status: ExitStatus },
     #[error("{what} was not ready within {limit:?}")]
@@ -45,9 +55,17 @@ impl Process {
         Self::start_command(what, command, READY_LIMIT).await
     }
 
-    /// The same with another program that says so when it is ready.
-    pub async fn start_command(what: String, mut command: Command, limit: Duration) -> Result<Self, ProcessError> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    /// The Ray executor with a Ray of its own, which takes its time; for these model servers.
+    pub async fn start_executor(program: &Path, models: &str) -> Result<Self, ProcessError> {
+        let mut command = Command::new(program);
+        command.env("VLLM_URL", models).env("GRPC_PORT", "0").env("LOG_LEVEL", "ERROR");
+        command.env_remove("NATS_URL").env_remove("RAY_ADDRESS").env_remove("EXECUTOR_CONFIG");
+        Self::start_command(program.display().to_string(), command, EXECUTOR_LIMIT).await
+    }
+
+    async fn start_command(what: String, mut command: Command, limit: Duration) -> Result<Self, ProcessError> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = child.map_err(|source| ProcessError::NotThere { what: what.clone(), source })?;
         let Some(output) = child.stdout.take() else { return Err(io::Error::other("no pipe").into()) };
         let mut lines = BufReader::new(output).lines();
         let ready = async {

@@ -1,6 +1,7 @@
 //! `demo`: a whole deliberation before your eyes, and a crash in the middle of it.
 
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
@@ -15,11 +16,14 @@ use crate::demo::{Audience, Demo, DemoError, Summary, TASK};
 use crate::grpc::proto::moothall::v1::TaskUpdate;
 use crate::telemetry;
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
     /// End after the deliberation, as it does without a terminal
     #[arg(long)]
     pub exit: bool,
+    /// Have the calls made on a Ray of its own, by this executor (`make ray-env` makes it)
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = "target/ray-env/bin/ray-executor")]
+    pub ray: Option<PathBuf>,
 }
 
 /// Shows everything on standard error; the answer alone goes to standard output.
@@ -39,7 +43,7 @@ pub(super) async fn run(args: DemoArgs, output: &Output) -> Result<(), Failure> 
     let log = LogConfig { format: LogFormat::Text, filter: "warn".to_owned() };
     telemetry::init(&log).map_err(|error| Failure::of(Exit::INTERNAL, &error))?;
     let real = std::env::var("VLLM_URL").ok().filter(|urls| !urls.is_empty());
-    let mut demo = Demo::start(real).await.map_err(failed)?;
+    let mut demo = Demo::start(real, args.ray.as_deref()).await.map_err(failed)?;
     if !output.is_json() {
         begin(&demo, output)?;
     }
@@ -72,6 +76,9 @@ fn begin(demo: &Demo, output: &Output) -> io::Result<()> {
             output.line("For a real model: VLLM_URL=http://localhost:8000 moothall demo")?;
         }
         false => output.line("Answers come from the model servers of VLLM_URL.")?,
+    }
+    if demo.is_on_ray() {
+        output.line("The calls are made on a Ray of its own: those in flight go on when the daemon dies.")?;
     }
     output.line("Three agents propose how to parse a duration such as 1h30m, review each other and revise.\n")
 }

@@ -243,7 +243,9 @@ fn gaps(document: &VerdictDocument) -> impl Iterator<Item = String> {
         missing.map(|one| format!("missing: {} in {} ({}: {})", one.agent_id, one.wave, one.class, one.reason));
     let without = document.context.iter().filter(|context| !context.missing.is_empty());
     let without = without.map(|context| format!("without context: {}", context.missing));
-    missing.chain(without).chain(document.dissent.iter().map(|dissent| format!("against it: {dissent}")))
+    let left = Some(&document.executor_left).filter(|why| !why.is_empty());
+    let left = left.map(|why| format!("asked directly, without the executor: {why}"));
+    missing.chain(without).chain(left).chain(document.dissent.iter().map(|dissent| format!("against it: {dissent}")))
 }
 
 fn reviews(document: &VerdictDocument) -> impl Iterator<Item = String> {

@@ -74,6 +74,7 @@ fn document() -> VerdictDocument {
         stages: vec![StageTime { wave: "propose-0".into(), duration_ms: 1_500 }],
         duration_ms: 3_200,
         stop_reason: "complete".into(),
+        executor_left: "executor http://ray:50056: no connection".into(),
         prompts_hash: "0123456789abcdef".into(),
         policy_hash: "off".into(),
         ..Default::default()
@@ -91,6 +92,7 @@ fn the_story_names_the_choice_the_losers_and_the_cost() {
     a-3 came behind because it failed lint: line 3, column 1: unexpected `)`.
     a-2 broke its own work when it revised (policy): the text before that counts.
     missing: a-4 in critique-1 (timed_out: no answer)
+    asked directly, without the executor: executor http://ray:50056: no connection
     against it: a-2 found a major: no tests
     It took 11 calls, 12,000 + 900 tokens, 3.2 s (propose-0 1.5 s), ended by complete.
     "#);
@@ -122,6 +124,7 @@ fn the_markdown_holds_the_evidence_and_the_winners_text() {
     ## What is missing, and what speaks against it
 
     - missing: a-4 in critique-1 (timed_out: no answer)
+    - asked directly, without the executor: executor http://ray:50056: no connection
     - against it: a-2 found a major: no tests
 
     ## Reviews

@@ -48,6 +48,9 @@ impl Verdict<'_> {
         if let Some(why) = self.tags.get("context.missing") {
             output.line(&format!("without context: {why}"))?;
         }
+        if let Some(why) = self.tags.get("executor_left") {
+            output.line(&format!("asked directly, without the executor: {why}"))?;
+        }
         let Some(winner) = self.results.first() else { return Ok(()) };
         output.line("")?;
         output.heading(&format!("{} wins", author(winner)))?;

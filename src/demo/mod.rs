@@ -10,6 +10,7 @@
 
 mod story;
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -69,12 +70,15 @@ pub struct Demo {
     simulator: Option<Process>,
     models: String,
     model_name: String,
+    /// Where the calls are made on Ray.
+    executor: Option<Process>,
     daemon: Option<Process>,
 }
 
 impl Demo {
-    /// `real`: the model servers to use (`VLLM_URL`) instead of the simulator.
-    pub async fn start(real: Option<String>) -> Result<Self, DemoError> {
+    /// `real`: the model servers to use (`VLLM_URL`) instead of the simulator. `executor`: a program that has the calls made
+    /// on Ray.
+    pub async fn start(real: Option<String>, executor: Option<&Path>) -> Result<Self, DemoError> {
         let simulator = match &real {
             Some(_) => None,
             None => Some(Process::start(&["sim", "--port", "0", "--answers", "demo"], &[]).await?),
@@ -84,7 +88,11 @@ impl Demo {
             (None, real) => real.unwrap_or_default(),
         };
         let model_name = std::env::var("VLLM_MODEL").unwrap_or_else(|_| "auto".to_owned());
-        let mut demo = Self { folder: TemporaryFolder::new()?, simulator, models, model_name, daemon: None };
+        let executor = match executor {
+            Some(program) => Some(Process::start_executor(program, &models).await?),
+            None => None,
+        };
+        let mut demo = Self { folder: TemporaryFolder::new()?, simulator, models, model_name, executor, daemon: None };
         demo.start_daemon().await?;
         Ok(demo)
     }
@@ -103,13 +111,22 @@ impl Demo {
             ("ENABLE_NATS", "false"),
             ("RUST_LOG", "error"),
         ];
-        self.daemon = Some(Process::start(&["serve"], &environment).await?);
+        let executor = match &self.executor {
+            Some(executor) => vec![("AGENT_TYPE", "RAY_VLLM"), ("EXECUTOR_ADDRESS", executor.told("grpc")?)],
+            None => Vec::new(),
+        };
+        self.daemon = Some(Process::start(&["serve"], &[&environment[..], &executor].concat()).await?);
         Ok(())
     }
 
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.simulator.is_some()
+    }
+
+    #[must_use]
+    pub fn is_on_ray(&self) -> bool {
+        self.executor.is_some()
     }
 
     /// Where the daemon's gRPC is.
@@ -203,7 +220,7 @@ impl Demo {
 
     /// Ends the daemon and the simulator, and removes the folder.
     pub async fn end(mut self) -> Result<(), DemoError> {
-        for process in [self.daemon.take(), self.simulator.take()].into_iter().flatten() {
+        for process in [self.daemon.take(), self.executor.take(), self.simulator.take()].into_iter().flatten() {
             process.stop().await?;
         }
         Ok(())

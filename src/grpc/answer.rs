@@ -169,6 +169,9 @@ fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     if let Some(architect) = &verdict.selection.architect {
         tags.insert("architect".to_owned(), architect.to_string());
     }
+    if let Some(why) = &verdict.executor_left {
+        tags.insert("executor_left".to_owned(), cut(why, MAX_REASON_BYTES));
+    }
     tags.extend(outcome.context.iter().flat_map(context));
     for ranked in &verdict.ranking {
         if !ranked.dropped.is_empty() {

@@ -92,6 +92,10 @@ fn what_is_out_of_the_ordinary_is_tagged() {
     let odd = Outcome { simulated: true, clamped: true, ..outcome() };
     let tags = Finished::of(&odd, &role()).metadata.tags;
     assert_eq!((tags["simulated"].as_str(), tags["num_agents.clamped"].as_str()), ("true", "true"));
+    assert!(!tags.contains_key("executor_left"));
+    let mut left = outcome();
+    Arc::make_mut(&mut left.verdict).executor_left = Some("it is away".into());
+    assert_eq!(Finished::of(&left, &role()).metadata.tags["executor_left"], "it is away");
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn tell(outcome: &Arc<Outcome>, shown: &mut wire::VerdictDocument) {
     shown.duration_ms = millis(verdict.duration);
     shown.stop_reason = verdict.stop.as_str().to_owned();
     shown.simulated = outcome.simulated;
+    shown.executor_left = verdict.executor_left.as_deref().unwrap_or_default().to_owned();
 }
 
 fn selection(selection: &Selection) -> wire::Selection {

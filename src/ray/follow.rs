@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::counter;
 use moothall_actors::ports::ModelCall;
 use moothall_actors::ports::executor::{Followed, Told, WaveCall};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::exchange::Exchange;
 use super::hearing::{Heard, Hearing};
@@ -22,6 +23,8 @@ use super::result::{AgentResult, listed};
 use super::trouble::Trouble;
 use crate::grpc::proto::moothall::v1::executor_update::Update;
 
+/// How long the end of a watch is waited for when all is told: left before, it would look like one that broke.
+const GOODBYE: Duration = Duration::from_millis(100);
 /// Results on their way to whoever tells them.
 const ON_THE_WAY: usize = 8;
 
@@ -38,14 +41,20 @@ pub(super) async fn follow(
     let mut teller = Teller { executor: exchange.shown(), open, to };
     let asking = Asking { exchange, name, say }.run();
     tokio::pin!(asking);
+    // What is told is on its way: only the connection waits.
+    let goodbye = sleep(Duration::MAX);
+    tokio::pin!(goodbye);
     let followed = loop {
-        if teller.open.is_empty() {
-            return Followed::Ended;
-        }
         tokio::select! {
             biased;
-            Some(heard) = said.recv() => teller.tell(heard).await,
+            Some(heard) = said.recv() => {
+                teller.tell(heard).await;
+                if teller.open.is_empty() {
+                    goodbye.as_mut().reset(Instant::now() + GOODBYE);
+                }
+            }
             followed = &mut asking => break followed,
+            () = &mut goodbye => return Followed::Ended,
         }
     };
     while let Ok(heard) = said.try_recv() {
@@ -87,7 +96,8 @@ impl Asking<'_> {
     async fn run(self) -> Followed {
         let mut failures = 0;
         loop {
-            let course = if self.exchange.is_watchable() { self.watch().await } else { self.poll().await };
+            let watched = self.exchange.is_watchable();
+            let course = if watched { self.watch().await } else { self.poll().await };
             let trouble = match course {
                 Ok(()) => return Followed::Ended,
                 Err(trouble) => trouble,
@@ -98,12 +108,15 @@ impl Asking<'_> {
                     tracing::warn!(wave = self.name, executor = %exchange.shown(), what, "the executor lost a wave");
                     return Followed::Ended;
                 }
-                Trouble::Lacking(_) if failures == 0 => {}
+                // From now on it is asked.
+                Trouble::Lacking(_) if watched => continue,
                 trouble if exchange.standing.away_for() >= exchange.settings.away_limit => {
                     return Followed::Away { why: trouble.named(exchange.shown()).into() };
                 }
-                Trouble::Refused(..) => return Followed::Away { why: trouble.named(exchange.shown()).into() },
-                Trouble::Away(_) | Trouble::Busy(_) | Trouble::Lacking(_) => {}
+                Trouble::Refused(..) | Trouble::Lacking(_) => {
+                    return Followed::Away { why: trouble.named(exchange.shown()).into() };
+                }
+                Trouble::Away(_) | Trouble::Busy(_) => {}
             }
             failures += 1;
             sleep(exchange.settings.retry.after(failures)).await;

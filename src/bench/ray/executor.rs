@@ -1,27 +1,16 @@
 //! The executor with a Ray of its own, as a child.
 
-use std::time::Duration;
-
-use tokio::process::Command;
-
 use super::RayPlan;
 use crate::bench::BenchError;
 use crate::bench::measure::{descendants, memory};
 use crate::process::Process;
-
-/// Ray takes its time.
-const READY_WITHIN: Duration = Duration::from_secs(90);
 
 pub(super) struct Executor(Process);
 
 impl Executor {
     pub(super) async fn start(plan: &RayPlan, model: &str) -> Result<Self, BenchError> {
         let program = plan.environment.join("ray-executor");
-        let mut command = Command::new(&program);
-        command.env("VLLM_URL", format!("http://{model}")).env("GRPC_PORT", "0").env("LOG_LEVEL", "ERROR");
-        command.env_remove("NATS_URL").env_remove("RAY_ADDRESS").env_remove("EXECUTOR_CONFIG");
-        let what = program.display().to_string();
-        Ok(Self(Process::start_command(what, command, READY_WITHIN).await?))
+        Ok(Self(Process::start_executor(&program, &format!("http://{model}")).await?))
     }
 
     pub(super) fn address(&self) -> Result<&str, BenchError> {

@@ -48,8 +48,9 @@ pub(super) async fn follow(
         tokio::select! {
             biased;
             Some(heard) = said.recv() => {
+                let is_open = !teller.open.is_empty();
                 teller.tell(heard).await;
-                if teller.open.is_empty() {
+                if is_open && teller.open.is_empty() {
                     goodbye.as_mut().reset(Instant::now() + GOODBYE);
                 }
             }

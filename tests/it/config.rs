@@ -125,7 +125,24 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["executor.address", "hub.url"]);
+    assert_eq!(loaded.unread(), ["hub.url"]);
+}
+
+#[test]
+fn an_executor_is_there_by_default_and_named_only_by_somebody() {
+    let executor = |sources: &Sources| load(sources).config.executor;
+    let unnamed = executor(&Sources::default());
+    assert_eq!(unnamed.service.unwrap().place(), "localhost:50056");
+    assert!(!unnamed.is_named && !unnamed.ray_fallback);
+    assert!(executor(&environment(&[("EXECUTOR_ADDRESS", "ray:50056")])).is_named);
+    assert!(executor(&environment(&[("AGENT_TYPE", "RAY_VLLM")])).is_named);
+    let none = executor(&flags(&["executor.address=", "agents.type=RAY_VLLM", "executor.ray_fallback=direct"]));
+    assert!(none.service.is_none() && !none.is_named && none.ray_fallback);
+    let wrong = ["executor.address=ray", "executor.ray_fallback=maybe", "executor.waves=0", "executor.away_limit=0"];
+    let told = refuse(&flags(&wrong)).to_string();
+    for key in ["address", "ray_fallback", "waves", "away_limit"] {
+        assert!(told.contains(&format!("executor.{key}")), "{told}");
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn written_type(message: &DescriptorProto, field: &FieldDescriptorProto, short: 
 
 fn single_type(field: &FieldDescriptorProto, short: &impl Fn(&str) -> String) -> String {
     match field.r#type() {
-        Type::Message | Type::Enum => short(field.type_name()),
+        Type::Message | Type::Enum => short(field.type_name()).trim_start_matches('.').to_owned(),
         scalar => scalar.as_str_name().trim_start_matches("TYPE_").to_ascii_lowercase(),
     }
 }

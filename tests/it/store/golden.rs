@@ -292,11 +292,13 @@ fn values() -> Vec<Event> {
     first.chain(queued()).chain(informed()).chain(shared()).chain(made_by_several()).chain(executed()).collect()
 }
 
-/// A wave that went to the executor, and a run that left it.
-fn executed() -> [Event; 5] {
+/// A wave that went to the executor, a run that left it, and a task whose calls it makes where one is named.
+fn executed() -> [Event; 6] {
     let (Event::DeliberationStarted(plan), Event::VerdictReached(verdict)) = (plan(), verdict()) else {
         unreachable!()
     };
+    let Event::TaskAccepted { task, content_hash, keyed, spec } = full_task() else { unreachable!() };
+    let spec = TaskSpec { backlog: true, ..(*spec).clone() };
     let ray = Seat { endpoint: Endpoint::Ray, ..seats().remove(0) };
     let wave = wave(Stage::Critique, 1);
     let (calls, reason) = (vec![call(Stage::Critique, 1, 1), call(Stage::Critique, 1, 2)], Arc::from("no connection"));
@@ -306,6 +308,7 @@ fn executed() -> [Event; 5] {
         Event::WaveAccepted { wave, attempt: 1, name: "deliberation-task-2/critique-1-0123".into() },
         Event::ExecutorLeft { reason: Arc::clone(&reason) },
         Event::VerdictReached(Arc::new(Verdict { executor_left: Some(reason), ..(*verdict).clone() })),
+        Event::TaskAccepted { task, content_hash, keyed, spec: spec.into() },
     ]
 }
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, timestamp_pb2
 
 TABLES = Path(__file__).with_name("tables.md")
-SCALARS = {"string", "bool", "int32", "int64", "double"}
+SCALARS = {"string", "bool", "int32", "int64", "float", "double"}
 FieldProto = descriptor_pb2.FieldDescriptorProto
+TIMESTAMP = timestamp_pb2.Timestamp.DESCRIPTOR
 
 
 @dataclass
@@ -56,13 +57,15 @@ def read_tables(text=None):
             package.enums[found[1]] = [(name, int(number)) for name, number in values]
         elif found := re.fullmatch(r"- \*\*(\w+)\*\*: (.+)", line):
             fields = (entry.split(" ", 2) for entry in found[2].split("; "))
-            package.messages[found[1]] = [(name, int(number), kind) for name, number, kind in fields]
+            entries = [] if found[2] == "(empty)" else [(name, int(number), kind) for name, number, kind in fields]
+            package.messages[found[1]] = entries
     return packages
 
 
 def describe(package):
     """The package as a proto3 file."""
     file = descriptor_pb2.FileDescriptorProto(name=f"{package.name}.tables", package=package.name, syntax="proto3")
+    file.dependency.append(TIMESTAMP.file.name)
     for name, values in package.enums.items():
         kind = file.enum_type.add(name=name)
         for value, number in values:
@@ -93,7 +96,7 @@ def add_field(package, message, name, number, kind):
         one.type = FieldProto.Type.Value(f"TYPE_{kind.upper()}")
     else:
         one.type = FieldProto.TYPE_ENUM if kind in package.enums else FieldProto.TYPE_MESSAGE
-        one.type_name = f".{package.name}.{kind}"
+        one.type_name = f".{kind}" if kind == TIMESTAMP.full_name else f".{package.name}.{kind}"
 
 
 class Client:
@@ -103,6 +106,7 @@ class Client:
         self.package = read_tables()[package]
         self.channel = grpc.insecure_channel(target, options=options)
         pool = descriptor_pool.DescriptorPool()
+        pool.AddSerializedFile(TIMESTAMP.file.serialized_pb)
         pool.Add(describe(self.package))
         self.classes = {
             name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))

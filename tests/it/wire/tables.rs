@@ -32,7 +32,7 @@ fn written() -> Result<Facts> {
         } else if let Some((name, values)) = line.strip_prefix("- enum **").and_then(|rest| rest.split_once("**: ")) {
             facts.extend(values.split(", ").map(|value| format!("{package} enum {name}: {value}")));
         } else if let Some((name, fields)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("**: ")) {
-            for field in fields.split("; ") {
+            for field in fields.split("; ").filter(|field| *field != "(empty)") {
                 let [field, number, kind] = field.splitn(3, ' ').collect::<Vec<_>>()[..] else {
                     bail!("{field:?} is not name, number and type");
                 };

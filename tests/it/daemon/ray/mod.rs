@@ -9,3 +9,4 @@ mod kills;
 mod model;
 mod process;
 mod stand;
+mod still;

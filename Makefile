@@ -11,7 +11,7 @@ help: ## Say what there is
 run: ## Build and run the demo
 	cargo run --locked -- demo
 
-test: setup ## Check and test everything
+test: setup ray-env ## Check and test everything
 	cargo fmt --all -- --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	scripts/check-ractor-features
@@ -23,7 +23,7 @@ bench: ## Measure: the actor system alone, then the daemon against the floor, th
 	cargo run --locked --release -- bench
 	cargo run --locked --release -- bench --in-flight 10000
 
-soak: setup ## The long tests: many kills, many seeds, real servers
+soak: setup ray-env ## The long tests: many kills, many seeds, real servers
 	@scripts/soak-deps
 	MOOTHALL_ARTIFACT_CHANGES=10000 MOOTHALL_ARTIFACT_NOISE=3000 \
 		cargo nextest run --locked --workspace --all-features --profile soak

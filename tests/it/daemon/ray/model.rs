@@ -36,14 +36,14 @@ async fn a_model_server_that_fails_for_a_while_costs_attempts_and_then_its_seats
     ensure!(why.contains("executor http://") && why.contains("503"), "{why}");
     assert_eq!(stand.calls("seat")["seat/1/revise-1/agent-dev-002"].started, 4, "the first time and three retries");
 
-    // In mid-wave it goes, for longer than anybody waits: what it had answered stays, and the task says why it failed.
+    // It goes while a wave is under way, for longer than anybody waits: what it answered stays, and who was not heard any
+    // more is named. A task that it never answered says why it failed.
     stand.misbehave(Vec::new());
     stand.answer_after(Duration::from_millis(500))?;
     let running = start(&daemon, "long").await?;
     stand.until_in_flight(3).await?;
     stand.misbehave(vec![Fault::always(FaultKind::Drop)]);
-    let answer = tokio::time::timeout(LIMIT, running).await??;
-    let answer = answer?;
+    let answer = tokio::time::timeout(LIMIT, running).await???;
     assert_eq!(authors(&answer.results).len(), 3, "their proposals are there");
     ensure!(tags(&answer)?.contains_key("missing"), "{answer:?}");
     let nothing = daemon.client().await?.deliberate(task("none")).await.unwrap_err();
@@ -51,6 +51,9 @@ async fn a_model_server_that_fails_for_a_while_costs_attempts_and_then_its_seats
     ensure!(nothing.message().contains("executor http://"), "{nothing}");
 
     assert_healed(&stand, &daemon, "after").await?;
+    for (call, count) in stand.sim.stats().by_call {
+        ensure!(count.finished <= 1, "{call} was answered and asked again: {count:?}");
+    }
     daemon.stop().await?;
     stand.stop().await
 }

@@ -49,20 +49,33 @@ async fn fall(parts: &[&str]) -> Result<()> {
     for (number, part) in parts.iter().enumerate() {
         let id = format!("part-{number}");
         let running = until_half_done(&stand, &daemon, &home, &id).await?;
-        let struck = stand.executor.of_ray(part);
-        ensure!(struck.len() == 1, "{} processes are {part}", struck.len());
-        process::send(struck[0], Signal::KILL)?;
+        strike(&stand, part).await?;
         assert_complete(&timeout(LIMIT, running).await???, 9)?;
-        assert_only_open_calls_were_made_again(&stand, &id).with_context(|| (*part).to_owned())?;
+        assert_no_told_call_was_made_again(&stand, &id).with_context(|| (*part).to_owned())?;
         assert_healed(&stand, &daemon, &format!("{id}-after")).await?;
     }
     daemon.stop().await?;
-    // The daemon had nothing to do with what became of the worker: others made its calls.
     let record = Record::read(home.database()).await?;
+    // Each answer is there once, whatever was asked twice.
+    record.answered()?;
+    // The daemon had nothing to do with what became of the worker: others made its calls.
     for task in ["one", "two", "worker-after"] {
         assert_eq!(submissions(&record, task), 3, "{task}");
     }
     stand.stop().await
+}
+
+/// Until another supervisor is there, for whatever falls takes the old one along.
+async fn strike(stand: &Stand, part: &str) -> Result<()> {
+    let one = |name: &str| match stand.executor.of_ray(name)[..] {
+        [only] => Some(only),
+        _ => None,
+    };
+    let old = one("ray::Supervisor");
+    let struck = one(part).with_context(|| format!("not one process is {part}"))?;
+    process::send(struck, Signal::KILL)?;
+    let look = || async { Ok(one("ray::Supervisor").filter(|new| Some(*new) != old).map(drop)) };
+    until("there is another supervisor", LIMIT, look).await
 }
 
 async fn a_worker_falls(stand: &Stand, daemon: &Daemon) -> Result<()> {
@@ -149,11 +162,31 @@ async fn until_half_done(stand: &Stand, daemon: &Daemon, home: &Home, id: &str) 
     Ok(running)
 }
 
+/// Whose answers are durable by then.
+fn was_told(call: &str) -> bool {
+    call.contains("/propose-0/") || call.ends_with("/critique-1/agent-dev-001")
+}
+
+/// Ray does not fall at once: for a second or two workers may still take what others of them had, and even the next wave.
+/// What the model server answers them then may be lost with the supervisor, and only that is asked twice.
+fn assert_no_told_call_was_made_again(stand: &Stand, id: &str) -> Result<()> {
+    let calls = stand.calls(id);
+    assert_eq!(calls.len(), 9, "{calls:?}");
+    for (call, count) in calls {
+        let is_right = match was_told(&call) {
+            true => (count.started, count.finished) == (1, 1),
+            false => count.finished > 0 && count.started == count.finished + count.aborted,
+        };
+        ensure!(is_right, "{call}: {count:?}");
+    }
+    Ok(())
+}
+
 fn assert_only_open_calls_were_made_again(stand: &Stand, id: &str) -> Result<()> {
     let calls = stand.calls(id);
     assert_eq!(calls.len(), 9, "{calls:?}");
     for (call, count) in calls {
-        let was_open = call.contains("/critique-1/") && !call.ends_with("001");
+        let was_open = call.contains("/critique-1/") && !was_told(&call);
         let expected = if was_open { (2, 1, 1) } else { (1, 1, 0) };
         assert_eq!((count.started, count.finished, count.aborted), expected, "{call}");
     }

@@ -27,7 +27,7 @@ bench: ## Measure: the actor system alone, then the daemon against the floor, th
 	cargo run --locked --release -- bench
 	cargo run --locked --release -- bench --in-flight 10000
 
-soak: setup ## The long tests: many kills, many seeds, real servers
+soak: setup ray-env ## The long tests: many kills, many seeds, real servers
 	@scripts/soak-deps
 	MOOTHALL_ARTIFACT_CHANGES=10000 MOOTHALL_ARTIFACT_NOISE=3000 \
 		cargo nextest run --locked --workspace --all-features --profile soak

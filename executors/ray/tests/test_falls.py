@@ -101,6 +101,26 @@ async def test_a_stopped_executor_lets_its_own_waves_end(
     assert await asyncio.to_thread(executor.process.wait, 20) == 0
 
 
+async def test_an_executor_that_stood_still_takes_nobody_for_lost(
+    tmp_path: Path, model: ModelServer, started: list[Executor]
+) -> None:
+    # Ray may be silent for three seconds.
+    started.append(Executor.start(tmp_path, "[ray]\nlost_after = 1\n"))
+    executor = started[0].await_ready()
+    model.holding = True
+    async with Client(executor.address) as client:
+        deliberation = await client.submit(wave("still", model.url))
+        await model.until(lambda: model.in_flight == 3)
+        executor.process.send_signal(signal.SIGSTOP)
+        await model.release()
+        await asyncio.sleep(5)
+        executor.process.send_signal(signal.SIGCONT)
+        assert (await client.outcome(deliberation))[1] == "completed"
+    assert len(model.calls) == 3, "no call was repeated"
+    assert "out of reach" not in executor.log.read_text()
+    assert await asyncio.to_thread(executor.end) == 0
+
+
 async def test_a_second_signal_ends_at_once(tmp_path: Path, model: ModelServer, started: list[Executor]) -> None:
     started.append(Executor.start(tmp_path))
     executor = started[0].await_ready()

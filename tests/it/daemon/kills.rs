@@ -123,7 +123,11 @@ async fn survive(kills: usize) -> Result<()> {
 }
 
 /// One client: a task after the other, each sent again until it is answered. How many there were.
-async fn work(worker: usize, mut address: watch::Receiver<Channel>, over: watch::Receiver<bool>) -> Result<usize> {
+pub(super) async fn work(
+    worker: usize,
+    mut address: watch::Receiver<Channel>,
+    over: watch::Receiver<bool>,
+) -> Result<usize> {
     let mut number = 0;
     while !*over.borrow() {
         let request = task(&format!("worker-{worker}-task-{number}"));
@@ -171,7 +175,7 @@ fn assert_repeats_are_excused(deaths: &[Death], last: &BTreeMap<String, CallCoun
     Ok(())
 }
 
-fn assert_each_task_completed_once(record: &Record, tasks: usize) -> Result<()> {
+pub(super) fn assert_each_task_completed_once(record: &Record, tasks: usize) -> Result<()> {
     let finals = record.finals();
     assert_eq!(finals.len(), tasks);
     for (task, finals) in finals {

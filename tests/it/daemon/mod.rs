@@ -19,6 +19,7 @@ mod python;
 mod python_runner;
 mod queue;
 mod raw;
+mod ray;
 mod real_vllm;
 mod record;
 mod request;

@@ -53,6 +53,12 @@ pub(super) async fn story(daemon: SocketAddr) -> Result<Value> {
     Ok(serde_json::from_str(&run("story.py", &[&daemon.to_string()]).await?)?)
 }
 
+/// All that one does with an executor who has the tables and nothing else. What was seen.
+pub(super) async fn executor(executor: SocketAddr, model: SocketAddr) -> Result<Value> {
+    let (executor, model) = (executor.to_string(), format!("http://{model}"));
+    Ok(serde_json::from_str(&run("executor.py", &[&executor, &model]).await?)?)
+}
+
 /// Somebody else's side of the events: what it saw.
 pub(super) async fn events(server: &str, what: &str) -> Result<Value> {
     Ok(serde_json::from_str(&run("events.py", &[server, what]).await?)?)

@@ -20,6 +20,8 @@ from .settings import supervisor_path
 
 # Seconds that Ray gets to start or to be found, and to end.
 START_TIMEOUT, CLOSE_TIMEOUT = 90.0, 8.0
+# Seconds of waiting after which is looked whether an answer came.
+SLICE = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,7 @@ class Child:
         if line is None:
             raise Unreachable("the bridge to Ray has ended")
         try:
-            async with asyncio.timeout(timeout):
-                answer = await line.send(name, pickle.dumps(arguments, protocol=5))
+            answer = await _within(timeout, line.send(name, pickle.dumps(arguments, protocol=5)))
         except TimeoutError as error:
             raise Unreachable(f"Ray did not answer within {timeout:g} s") from error
         except LineBroken as error:
@@ -135,6 +136,19 @@ class Child:
         kill_session(self._process.pid)
         if not self._settings.address:
             shutil.rmtree(self._settings.folder, ignore_errors=True)
+
+
+async def _within(seconds: float, answer: asyncio.Future[Frame]) -> Frame:
+    """Raises TimeoutError. While this process stands still (SIGSTOP, a suspended machine) nobody is silent: however
+    long that is, it counts as one slice, and what came meanwhile is read before time is up."""
+    left = seconds
+    while not answer.done():
+        if left <= 0:
+            answer.cancel()
+            raise TimeoutError
+        await asyncio.wait((answer,), timeout=min(left, SLICE))
+        left -= SLICE
+    return answer.result()
 
 
 def kill_session(leader: int) -> None:

@@ -245,8 +245,14 @@ fn executor(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<ExecutorConfig> {
         service: service?,
         ray_fallback: ray_fallback?,
         waves: waves?,
-        settings: RaySettings { away_limit: away_limit?, ..RaySettings::default() },
+        settings: ray_settings(away_limit?),
     })
+}
+
+/// Who is impatient looks sooner.
+fn ray_settings(away_limit: Duration) -> RaySettings {
+    let usual = RaySettings::default();
+    RaySettings { away_limit, look_every: usual.look_every.min(away_limit), ..usual }
 }
 
 fn context(raw: &RawContext, rules: &mut Rules<'_>) -> Option<ContextConfig> {

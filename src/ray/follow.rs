@@ -23,8 +23,9 @@ use super::result::{AgentResult, listed};
 use super::trouble::Trouble;
 use crate::grpc::proto::moothall::v1::executor_update::Update;
 
-/// How long the end of a watch is waited for when all is told: left before, it would look like one that broke.
-const GOODBYE: Duration = Duration::from_millis(100);
+/// How long the end of a watch is waited for when all is told. Left before, its stream is reset, and what still comes on it
+/// is an error of the connection, which bears a thousand of them.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// Results on their way to whoever tells them.
 const ON_THE_WAY: usize = 8;
 
@@ -143,7 +144,11 @@ impl Asking<'_> {
             };
             match update.map(|update| update.update) {
                 Some(Some(Update::Result(result))) => self.say("watch", result.into()).await,
-                Some(Some(Update::End(_))) => return Ok(()),
+                Some(Some(Update::End(_))) => {
+                    // Its trailers come right behind.
+                    let _ = timeout(GOODBYE, updates.message()).await;
+                    return Ok(());
+                }
                 // A kind of update that this version does not know.
                 Some(None) => {}
                 None => return Err(Trouble::Away("the watch ended before the wave did".into())),

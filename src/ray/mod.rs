@@ -10,8 +10,6 @@
 //! executor says is data, like what a model says: bounded, never obeyed. Nothing is connected before the first wave.
 
 mod exchange;
-#[cfg(test)]
-mod fixtures;
 mod follow;
 mod hearing;
 mod request;

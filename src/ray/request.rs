@@ -118,8 +118,15 @@ fn retries(most_attempts: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{commission, wave};
+    use moothall_actors::testing::wave_call as wave;
+
     use super::*;
+    use crate::vllm::Commissioned;
+
+    fn commission(seats: usize) -> Commission {
+        let made = Commissioned { model: "m".into(), params: r#"{"max_tokens":1}"#.into() };
+        Commission { server: "http://gpu:8000".into(), calls: vec![made; seats] }
+    }
 
     #[test]
     fn a_wave_says_all_that_its_calls_need() {
@@ -128,7 +135,7 @@ mod tests {
         assert_eq!(made.agents[1].id, "agent-dev-002");
         assert_eq!(made.agents[1].prompt_template, "shared\n---user---\nask 2");
         let constraints = made.constraints.unwrap();
-        assert_eq!((constraints.timeout_seconds, constraints.max_retries), (6, 3));
+        assert_eq!((constraints.timeout_seconds, constraints.max_retries), (60, 3));
         assert_eq!(constraints.metadata["attempt"], "1");
         assert_eq!(constraints.metadata["call.agent-dev-002"], "t-1/1/propose-0/agent-dev-002");
         assert_eq!(constraints.metadata["params.agent-dev-001"], r#"{"max_tokens":1}"#);
@@ -146,6 +153,13 @@ mod tests {
         let mut later = WaveCall { attempt: 2, ..wave(1) };
         later.run.run = 3;
         assert_eq!((attempt(&wave(1)), attempt(&later)), (1, 2002));
+    }
+
+    #[test]
+    fn times_are_whole_seconds_and_never_none() {
+        let millis = Duration::from_millis;
+        assert_eq!([millis(0), millis(5_001), Duration::MAX].map(seconds), [1, 6, 86_400]);
+        assert_eq!([1, 2, 4, u32::MAX].map(retries), [1, 1, 3, 100]);
     }
 
     #[test]

@@ -136,7 +136,8 @@ fn class(kind: &str) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::wave;
+    use moothall_actors::testing::wave_call as wave;
+
     use super::*;
 
     fn told(status: &str) -> AgentResult {

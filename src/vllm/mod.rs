@@ -183,33 +183,16 @@ fn key_for(settings: &VllmSettings, url: &Url) -> Option<crate::config::Secret> 
 mod tests {
     use std::time::Duration;
 
-    use moothall_actors::domain::id::{AgentId, CallId, RunId, Stage, TaskId, Wave};
+    use moothall_actors::domain::id::{Stage, Wave};
+    use moothall_actors::testing::model_call;
 
     use super::*;
 
     /// A call as the deliberation makes it.
     pub(crate) fn call(stage: &str) -> ModelCall {
         let stage = if stage == "critique" { Stage::Critique } else { Stage::Propose };
-        ModelCall {
-            id: CallId {
-                run: RunId { task: TaskId::parse("task", "t-1").unwrap(), run: 1 },
-                wave: Wave { stage, round: 0 },
-                agent: AgentId::parse("agent", "agent-dev-001").unwrap(),
-                ask: 1,
-            },
-            endpoint: Endpoint::Pool,
-            model: "".into(),
-            shared: "shared \"text\"\n".into(),
-            ask: "ask".into(),
-            form: AnswerForm::Text,
-            temperature: None,
-            top_p: None,
-            seed: None,
-            max_tokens: None,
-            room: 1,
-            timeout: Duration::from_secs(5),
-            most_attempts: 4,
-        }
+        let made = model_call("t-1", Wave { stage, round: 0 }, 1);
+        ModelCall { shared: "shared \"text\"\n".into(), ask: "ask".into(), timeout: Duration::from_secs(5), ..made }
     }
 
     fn settings() -> VllmSettings {

@@ -12,8 +12,9 @@ use moothall::sim::{
 };
 use moothall_actors::domain::answer::Class;
 use moothall_actors::domain::council::Endpoint;
-use moothall_actors::domain::id::{AgentId, CallId, RunId, Stage, TaskId, Wave};
-use moothall_actors::ports::{AnswerForm, Checks as _, Model, ModelCall, Subject};
+use moothall_actors::domain::id::{Stage, Wave};
+use moothall_actors::ports::{Checks as _, Model, ModelCall, Subject};
+use moothall_actors::testing::model_call;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
@@ -231,27 +232,9 @@ async fn a_shut_down_simulator_answers_nobody() {
 
 // --- Scripted agents and the demo ------------------------------------------------------------------------------------
 
-fn call(stage: Stage, round: u8, seat: u32, shared: &str, ask: &str) -> ModelCall {
-    ModelCall {
-        id: CallId {
-            run: RunId { task: TaskId::parse("task", "demo").unwrap(), run: 1 },
-            wave: Wave { stage, round },
-            agent: AgentId::parse("agent", &format!("agent-dev-{seat:03}")).unwrap(),
-            ask: 1,
-        },
-        endpoint: Endpoint::Mock,
-        model: "".into(),
-        shared: shared.into(),
-        ask: ask.into(),
-        form: AnswerForm::Text,
-        temperature: None,
-        top_p: None,
-        seed: None,
-        max_tokens: None,
-        room: 1,
-        timeout: Duration::from_secs(30),
-        most_attempts: 1,
-    }
+fn call(stage: Stage, round: u8, seat: usize, shared: &str, ask: &str) -> ModelCall {
+    let made = model_call("demo", Wave { stage, round }, seat);
+    ModelCall { endpoint: Endpoint::Mock, shared: shared.into(), ask: ask.into(), most_attempts: 1, ..made }
 }
 
 /// The demo's script, without its waits.
@@ -262,7 +245,7 @@ fn demo() -> (Script, ScriptedModel) {
     (script, model)
 }
 
-async fn told(model: &ScriptedModel, stage: Stage, round: u8, seat: u32, ask: &str) -> String {
+async fn told(model: &ScriptedModel, stage: Stage, round: u8, seat: usize, ask: &str) -> String {
     let task = demo().0.task.unwrap().description;
     model.complete(&call(stage, round, seat, &task, ask)).await.unwrap().text.to_string()
 }

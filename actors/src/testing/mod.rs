@@ -1,5 +1,6 @@
 //! Fakes for every port, for tests and benchmarks: simulated, in memory, seeded. Never part of a release.
 
+mod calls;
 mod context;
 mod executor;
 pub mod invariants;
@@ -9,6 +10,7 @@ mod ports;
 mod random;
 mod scenario;
 
+pub use calls::{model_call, wave_call};
 pub use context::FakeContexts;
 pub use executor::FakeExecutor;
 pub use journal::{JournalFaults, MemoryJournal, PowerCut};

@@ -147,3 +147,21 @@ async fn calling_back_is_tried_until_it_is_heard() {
     calling.await.unwrap();
     assert_eq!(stand.seen().cancelled, [NAME]);
 }
+
+/// A connection bears 1,024 streams that were reset and on which something still comes.
+#[tokio::test]
+async fn thousands_of_waves_go_over_one_connection() {
+    const WAVES: usize = 1_500;
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), true).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(1)).await.unwrap();
+    stand.answers(NAME, FIRST, "one");
+    stand.ends(NAME, "completed");
+    for _ in 0..WAVES {
+        let told = follow(&client, wave(1)).await.unwrap();
+        assert_eq!(texts(&told), [(FIRST, "one")]);
+    }
+    assert_eq!(stand.seen().watches, WAVES, "no watch was broken");
+    assert_eq!(stand.seen().connections.len(), 1);
+}

@@ -8,49 +8,15 @@ mod submit;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use moothall::ray::RayExecutor;
-use moothall_actors::domain::council::Endpoint;
-use moothall_actors::domain::id::{AgentId, CallId, Role, RunId, Stage, TaskId, Wave};
 use moothall_actors::ports::executor::{Executor as _, Followed, Result, WaveCall};
-use moothall_actors::ports::{AnswerForm, ModelCall};
+use moothall_actors::testing::wave_call as wave;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 fn any_port() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
-}
-
-/// The first wave of a task, with this many seats.
-fn wave(seats: usize) -> WaveCall {
-    let run = RunId { task: TaskId::parse("task", "t-1").unwrap(), run: 1 };
-    let wave = Wave { stage: Stage::Propose, round: 0 };
-    let call = |seat: usize| ModelCall {
-        id: CallId { run: run.clone(), wave, agent: AgentId::of_council(&Role::dev(), seat), ask: 1 },
-        endpoint: Endpoint::Ray,
-        model: "".into(),
-        shared: "shared".into(),
-        ask: format!("ask {seat}").into(),
-        form: AnswerForm::Text,
-        temperature: None,
-        top_p: None,
-        seed: None,
-        max_tokens: None,
-        room: 1,
-        timeout: Duration::from_secs(60),
-        most_attempts: 4,
-    };
-    WaveCall {
-        run: run.clone(),
-        wave,
-        attempt: 1,
-        role: Role::dev(),
-        description: "what is to be done".into(),
-        story: None,
-        backlog: false,
-        calls: (1..=seats).map(call).collect(),
-    }
 }
 
 /// The name that the stand gives to it.

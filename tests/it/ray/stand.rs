@@ -1,6 +1,6 @@
 //! An executor for tests: takes waves, says of them what the test says, and can be killed like a process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) watches: usize,
     pub(crate) looks: usize,
     pub(crate) cancelled: Vec<String>,
+    /// Where watches came from.
+    pub(crate) connections: BTreeSet<SocketAddr>,
     /// By name; a restart forgets them unless they are handed on.
     pub(crate) waves: BTreeMap<String, watch::Sender<Wave>>,
     /// What the next submits are answered with.
@@ -209,6 +211,7 @@ impl ExecutorControl for Stand {
         let wave = {
             let mut seen = self.seen();
             seen.watches += 1;
+            seen.connections.extend(request.remote_addr());
             seen.waves.get(&request.get_ref().deliberation_id).map(watch::Sender::subscribe)
         };
         self.stand_still().await;

@@ -229,7 +229,7 @@ async fn ray(args: RayArgs, output: &Output) -> Result<RayReport, Failure> {
         let ExecutorMemory { deliberations, early_mib, late_mib } = report.memory;
         output.line(&format!(
             "executor after {} deliberations {early_mib} MiB, after {deliberations} {late_mib} MiB",
-            deliberations / 10
+            deliberations * 4 / 10
         ))?;
     }
     Ok(report)

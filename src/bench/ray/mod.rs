@@ -86,7 +86,7 @@ pub struct RayRow {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct ExecutorMemory {
     pub deliberations: u64,
-    /// After a tenth of them, and after all.
+    /// After four tenths of them, and after all.
     pub early_mib: u64,
     pub late_mib: u64,
 }
@@ -193,9 +193,11 @@ async fn memory(plan: &RayPlan) -> Result<ExecutorMemory, BenchError> {
     let model = model(Duration::ZERO).await?;
     let executor = Executor::start(plan, model.told("http")?).await?;
     let daemon = through(&executor, &model).await?;
-    daemon.repeat(plan.concurrency, plan.deliberations / 10).await?;
+    // The executor keeps as many ended waves as it may: it is full then, with the default numbers of both.
+    let early = plan.deliberations * 4 / 10;
+    daemon.repeat(plan.concurrency, early).await?;
     let early_mib = executor.memory_mib();
-    daemon.repeat(plan.concurrency, plan.deliberations - plan.deliberations / 10).await?;
+    daemon.repeat(plan.concurrency, plan.deliberations - early).await?;
     let late_mib = executor.memory_mib();
     drop(daemon);
     executor.stop().await?;

@@ -29,7 +29,8 @@ pub(crate) struct RegisterArgs {
     /// The council it joins
     #[arg(long, short)]
     role: String,
-    /// Its own OpenAI-compatible server, or grpc://host:port for an outside agent; without it, the configured servers
+    /// Its own OpenAI-compatible server, grpc://host:port for an outside agent, `pool` for the configured servers or `ray` for
+    /// the executor; without it, as its council's are
     #[arg(long, value_name = "URL", default_value = "", hide_default_value = true)]
     endpoint: String,
     /// A profile of the configuration, or a model's name

@@ -28,6 +28,7 @@ pub mod queue;
 pub mod replay;
 mod roster;
 mod running;
+mod settings;
 mod status;
 mod supervisor;
 mod system;
@@ -42,6 +43,7 @@ pub use dispatcher::{
     Approved, Enqueued, ExecutionAnswer, Heard, MOST_ATTEMPTS, NewPlan, NewTask, Pauses, StoryMove, StoryNote, Underway,
 };
 pub use roster::CouncilDraft;
+pub use settings::{QueueSettings, Settings};
 pub use supervisor::policy;
 pub use system::{StartError, System};
-pub use world::{Fault, QueueSettings, Settings};
+pub use world::Fault;

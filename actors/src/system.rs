@@ -19,9 +19,10 @@ use crate::error::SystemError;
 use crate::ports::{Batch, JournalError, Ports, TaskQuery, TaskRow, TaskStatus, commit_patiently};
 use crate::pruned;
 use crate::running::{Ending, Running};
+use crate::settings::Settings;
 use crate::supervisor::{Root, RootMessage};
 use crate::view::{Drained, TaskState, TaskView};
-use crate::world::{Fault, Settings, World};
+use crate::world::{Fault, World};
 
 /// Longest wait for the actors to stop once the deadline of a drain is over.
 const STOP_LIMIT: Duration = Duration::from_secs(5);

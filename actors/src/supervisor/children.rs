@@ -144,8 +144,8 @@ mod tests {
     use super::*;
     use crate::deliberation::prompt::Prompts;
     use crate::ports::Ports;
+    use crate::settings::Settings;
     use crate::testing::{FakeChecks, FakeClock, FakeIds, FakeModel, MemoryJournal, Random, embedded_prompts};
-    use crate::world::Settings;
 
     /// Answers no ping: its first message never ends.
     struct Stuck;

@@ -69,13 +69,13 @@ impl EventInbox {
                 self.note(&event.story_id, StoryNote::Milestone { id, name }, receipt).await?;
             }
             Incoming::AgentCompleted(event) => {
-                return match wave::hear(self.executor.as_ref(), &event).await {
+                return match wave::completed(self.executor.as_ref(), &event).await {
                     Some(handled) => Ok(handled),
                     None => self.executed(completed(event)?, receipt).await,
                 };
             }
             Incoming::AgentFailed(event) => {
-                return match wave::hear(self.executor.as_ref(), &event).await {
+                return match wave::failed(self.executor.as_ref(), &event).await {
                     Some(handled) => Ok(handled),
                     None => self.executed(failed(event)?, receipt).await,
                 };

@@ -74,13 +74,14 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    async fn tell(&mut self, Heard { result, durable }: Heard) {
+    async fn tell(&mut self, Heard { result, by, durable }: Heard) {
         let call = if result.is_final() { self.open.remove(result.agent_id.as_str()) } else { None };
         let Some(call) = call else {
             // It was told in another way: there is nothing to wait for.
             let _ = durable.map(|durable| durable.send(()));
             return;
         };
+        counter!("moothall_executor_results_total", "by" => by).increment(1);
         let result = result.outcome(call, self.executor);
         // Whoever listened has gone: nobody needs it.
         drop(self.to.send(Told { call: call.id.clone(), result, durable }).await);
@@ -180,7 +181,6 @@ impl Asking<'_> {
     }
 
     async fn say(&self, by: &'static str, result: AgentResult) {
-        counter!("moothall_executor_results_total", "by" => by).increment(1);
-        drop(self.say.send(Heard { result, durable: None }).await);
+        drop(self.say.send(Heard { result, by, durable: None }).await);
     }
 }

@@ -10,17 +10,9 @@ use super::result::AgentResult;
 /// A result, and who waits until it is durable.
 pub(super) struct Heard {
     pub(super) result: AgentResult,
+    /// How it came: `watch`, `poll` or `event`.
+    pub(super) by: &'static str,
     pub(super) durable: Option<oneshot::Sender<()>>,
-}
-
-/// An agent's result as an event told it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaveEvent {
-    /// The wave's, such as `T-1/propose-0`.
-    pub task_id: String,
-    /// `None` = the event did not say; then it can only be meant for one that is alone.
-    pub attempt: Option<u32>,
-    pub result: AgentResult,
 }
 
 /// Who follows what.
@@ -51,7 +43,7 @@ impl Hearing {
         Listening { hearing: self.clone(), task_id, to }
     }
 
-    /// Who follows this attempt now.
+    /// Who follows this attempt now; without its number it can only be meant for one that is alone.
     pub(super) fn follower(&self, task_id: &str, attempt: Option<u32>) -> Option<mpsc::Sender<Heard>> {
         let followers = self.0.get(task_id)?;
         let followers = followers.lock();

@@ -22,19 +22,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics::counter;
 use moothall_actors::domain::answer::Failure;
+use moothall_actors::ports::ModelCall;
 use moothall_actors::ports::executor::{Executor, Followed, NotTaken, Told, WaveCall};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-pub use hearing::WaveEvent;
 pub use result::AgentResult;
 pub use settings::RaySettings;
 pub use standing::RayState;
 
 use crate::line::ServiceAddress;
-use crate::vllm::VllmModel;
+use crate::vllm::{Commission, VllmModel};
 use exchange::Exchange;
 use hearing::{Heard, Hearing};
 use trouble::Trouble;
@@ -81,20 +80,29 @@ impl RayExecutor {
         answered.map(|status| status.status).map_err(|trouble| trouble.what().to_owned())
     }
 
-    /// Takes in what an event told. `None` = nobody follows that wave here; else resolves when the outcome is durable, and
-    /// to an error when it is of no use or was lost on its way.
-    pub async fn hear(&self, event: WaveEvent) -> Option<oneshot::Receiver<()>> {
-        let follower = self.hearing.follower(&event.task_id, event.attempt)?;
-        counter!("moothall_executor_results_total", "by" => "event").increment(1);
+    /// Takes in what an event told of a wave, such as `T-1/propose-0`; `result` is made only for whoever follows it. `None` =
+    /// nobody does here; else resolves when the outcome is durable, and to an error when it was lost on its way.
+    pub async fn hear(
+        &self,
+        task_id: &str,
+        attempt: Option<u32>,
+        result: impl FnOnce() -> AgentResult,
+    ) -> Option<oneshot::Receiver<()>> {
+        let follower = self.hearing.follower(task_id, attempt)?;
         let (durable, kept) = oneshot::channel();
-        follower.send(Heard { result: event.result, durable: Some(durable) }).await.ok()?;
+        follower.send(Heard { result: result(), by: "event", durable: Some(durable) }).await.ok()?;
         Some(kept)
+    }
+
+    /// Jittered, so that waves that failed together do not come back together.
+    fn pause(&self, failures: u32) -> Duration {
+        self.exchange.settings.retry.after(failures).mul_f64(0.5 + 0.5 * rand::random::<f64>())
     }
 
     /// Whether it is waited for, and for how long.
     fn wait(&self, trouble: &Trouble, failures: u32, until: Instant) -> Option<Duration> {
         let settings = &self.exchange.settings;
-        let wait = settings.retry.after(failures).mul_f64(0.5 + 0.5 * rand::random::<f64>());
+        let wait = self.pause(failures);
         let goes_on = match trouble {
             Trouble::Away(_) => self.exchange.standing.away_for() < settings.away_limit,
             Trouble::Busy(_) => Instant::now() + wait < until,
@@ -103,16 +111,22 @@ impl RayExecutor {
         goes_on.then_some(wait)
     }
 
-    async fn hand_over(&self, wave: &WaveCall) -> Result<Arc<str>, Trouble> {
-        let commission = self.model.commission(&wave.calls).await.map_err(passing)?;
-        self.exchange.submit(wave, &commission).await
+    /// A model server that is to choose the model and cannot be asked is waited for.
+    async fn commission(&self, calls: &[ModelCall], until: Instant) -> Result<Commission, Failure> {
+        let mut failures = 0;
+        loop {
+            let failure = match self.model.commission(calls).await {
+                Ok(commission) => return Ok(commission),
+                Err(failure) => failure,
+            };
+            failures += 1;
+            let wait = self.pause(failures);
+            if !failure.class.may_heal() || Instant::now() + wait >= until {
+                return Err(failure);
+            }
+            sleep(wait).await;
+        }
     }
-}
-
-/// A model server that cannot be asked is waited for like a busy executor.
-fn passing(failure: Failure) -> Trouble {
-    let what = failure.message.to_string();
-    if failure.class.may_heal() { Trouble::Busy(what) } else { Trouble::Refused(failure.class, what) }
 }
 
 #[async_trait]
@@ -120,9 +134,10 @@ impl Executor for RayExecutor {
     async fn submit(&self, wave: &WaveCall) -> Result<Arc<str>, NotTaken> {
         let time = wave.calls.iter().map(|call| call.timeout).max().unwrap_or_default();
         let until = Instant::now() + time;
+        let commission = self.commission(&wave.calls, until).await.map_err(NotTaken::Refused)?;
         let mut failures = 0;
         loop {
-            let trouble = match self.hand_over(wave).await {
+            let trouble = match self.exchange.submit(wave, &commission).await {
                 Ok(name) => return Ok(name),
                 Err(trouble) => trouble,
             };

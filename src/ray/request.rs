@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::domain::id::{CallId, Wave};
 use moothall_actors::ports::ModelCall;
 use moothall_actors::ports::executor::WaveCall;
 
@@ -33,8 +32,7 @@ pub(super) enum Request {
 
 /// The executor's name for a wave, before it has given one itself.
 pub(super) fn task_id(wave: &WaveCall) -> Arc<str> {
-    let Wave { stage, round } = wave.wave;
-    format!("{}/{}-{round}", wave.run.task, stage.as_str()).into()
+    format!("{}/{}", wave.run.task, wave.wave).into()
 }
 
 /// Which of all submissions under that name.
@@ -100,7 +98,7 @@ fn prompt(shared: &str, ask: &str) -> String {
 fn metadata(wave: &WaveCall, commission: &Commission) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::from([("attempt".to_owned(), attempt(wave).to_string())]);
     for (call, made) in wave.calls.iter().zip(&commission.calls) {
-        let CallId { agent, .. } = &call.id;
+        let agent = &call.id.agent;
         metadata.insert(format!("params.{agent}"), made.params.clone());
         metadata.insert(format!("call.{agent}"), call.id.to_string());
     }

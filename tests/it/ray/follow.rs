@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use moothall::grpc::proto::moothall::v1::ExecutorAgentResult;
-use moothall::ray::{AgentResult, RaySettings, WaveEvent};
+use moothall::ray::{AgentResult, RaySettings};
 use moothall_actors::domain::answer::Class;
 use moothall_actors::ports::executor::{Executor as _, Followed};
 
@@ -14,10 +14,11 @@ use crate::served::until;
 const FIRST: &str = "agent-dev-001";
 const SECOND: &str = "agent-dev-002";
 
-fn heard(agent: &str, text: &str, attempt: Option<u32>) -> WaveEvent {
+const WAVE: &str = "t-1/propose-0";
+
+fn result(agent: &str, text: &str) -> AgentResult {
     let (agent_id, content) = (agent.to_owned(), text.to_owned());
-    let result = AgentResult { agent_id, content, status: "completed".into(), ..AgentResult::default() };
-    WaveEvent { task_id: "t-1/propose-0".into(), attempt, result }
+    AgentResult { agent_id, content, status: "completed".into(), ..AgentResult::default() }
 }
 
 #[tokio::test]
@@ -69,17 +70,17 @@ async fn events_are_taken_when_they_come_first_and_ignored_after() {
     let served = stand.serve(any_port(), true).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
-    assert!(client.hear(heard(FIRST, "early", None)).await.is_none(), "nobody follows it yet");
+    assert!(client.hear(WAVE, None, || result(FIRST, "early")).await.is_none(), "nobody follows it yet");
     let following = follow(&client, wave(2));
     until("it is watched", || stand.seen().watches == 1).await;
-    assert!(client.hear(heard(FIRST, "another attempt's", Some(2))).await.is_none());
-    client.hear(heard(FIRST, "by event", Some(1))).await.unwrap().await.unwrap();
-    client.hear(heard(FIRST, "again", Some(1))).await.unwrap().await.unwrap();
+    assert!(client.hear(WAVE, Some(2), || result(FIRST, "another attempt's")).await.is_none());
+    client.hear(WAVE, Some(1), || result(FIRST, "by event")).await.unwrap().await.unwrap();
+    client.hear(WAVE, Some(1), || result(FIRST, "again")).await.unwrap().await.unwrap();
     stand.answers(NAME, FIRST, "by watching");
-    client.hear(heard(SECOND, "by event", None)).await.unwrap().await.unwrap();
+    client.hear(WAVE, None, || result(SECOND, "by event")).await.unwrap().await.unwrap();
     let told = following.await.unwrap();
     assert_eq!(texts(&told), [(FIRST, "by event"), (SECOND, "by event")]);
-    assert!(client.hear(heard(FIRST, "late", None)).await.is_none(), "nobody follows it any more");
+    assert!(client.hear(WAVE, None, || result(FIRST, "late")).await.is_none(), "nobody follows it any more");
 }
 
 #[tokio::test]

@@ -136,6 +136,7 @@ async fn rise(path: &Path) -> Duration {
     let ports = Ports {
         model: Arc::new(FakeModel::new(|_, _| (Duration::ZERO, Reaction::Hang))),
         executor: None,
+        hub: None,
         checks: Arc::new(FakeChecks),
         journal: store.clone(),
         queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(Real))),

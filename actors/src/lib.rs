@@ -35,6 +35,7 @@ mod system;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod view;
+mod workflow;
 mod world;
 
 pub use attached::{Attached, Hold};
@@ -43,7 +44,8 @@ pub use dispatcher::{
     Approved, Enqueued, ExecutionAnswer, Heard, MOST_ATTEMPTS, NewPlan, NewTask, Pauses, StoryMove, StoryNote, Underway,
 };
 pub use roster::CouncilDraft;
-pub use settings::{QueueSettings, Settings};
+pub use settings::{QueueSettings, Settings, WorkflowSettings};
 pub use supervisor::policy;
 pub use system::{StartError, System};
+pub use workflow::{Asked, Following, NewWorkflow, Wish, WorkflowError};
 pub use world::Fault;

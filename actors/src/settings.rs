@@ -27,6 +27,7 @@ pub struct Settings {
     /// Most tokens of a story's context: it stands in every prompt.
     pub context_tokens: u32,
     pub queue: QueueSettings,
+    pub workflows: WorkflowSettings,
     /// Whether runs ask model servers themselves when the executor is away for too long.
     pub ray_fallback: bool,
     /// Waves at the executor at once; others wait.
@@ -50,6 +51,7 @@ impl Default for Settings {
             protected: Vec::new(),
             context_tokens: DEFAULT_CONTEXT_TOKENS,
             queue: QueueSettings::default(),
+            workflows: WorkflowSettings::default(),
             ray_fallback: false,
             executor_waves: 1_024,
             backlog_by_executor: false,
@@ -93,5 +95,22 @@ impl Default for QueueSettings {
             stall: Duration::from_secs(600),
             holder: "here".into(),
         }
+    }
+}
+
+/// How workflows are worked on.
+#[derive(Clone, Debug)]
+pub struct WorkflowSettings {
+    /// Phases that the hub executes at once; others wait.
+    pub phases: usize,
+    /// Workflows with an actor, above which no new one is taken for the hub.
+    pub most_present: usize,
+    /// Whoever had nothing to do for so long goes to rest.
+    pub idle: Duration,
+}
+
+impl Default for WorkflowSettings {
+    fn default() -> Self {
+        Self { phases: 256, most_present: 16_384, idle: Duration::from_secs(5) }
     }
 }

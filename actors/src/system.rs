@@ -47,7 +47,9 @@ impl System {
     /// Starts the actors and waits until everything that was open is known again.
     pub async fn start(ports: Ports, settings: Settings, prompts: Prompts) -> Result<Self, StartError> {
         adopt_prompts(&ports, &prompts).await?;
+        let numbers = ports.journal.feature_numbers().await?;
         let world = Arc::new(World::new(ports, settings, prompts));
+        world.workflows.adopt_numbers(numbers);
         let mut recovered = world.recovered.subscribe();
         let mut fault = world.fault.subscribe();
         let (root, _) =

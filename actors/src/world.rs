@@ -23,6 +23,7 @@ use crate::ports::Ports;
 use crate::running::Running;
 use crate::settings::Settings;
 use crate::view::{ActorNode, Sample};
+use crate::workflow::Directory;
 use crate::{agent, architect, council, dispatcher, supervisor};
 
 /// Finished runs kept for percentiles.
@@ -45,6 +46,7 @@ pub(crate) struct World {
     pub(crate) executor_places: Arc<Semaphore>,
     pub(crate) tokens: Mutex<DailyTokens>,
     pub(crate) registry: Registry,
+    pub(crate) workflows: Directory,
     /// In a queue that others share.
     pub(crate) leases: dispatcher::Leases,
     pub(crate) census: Census,
@@ -70,6 +72,7 @@ impl World {
             executor_places: Arc::new(Semaphore::new(settings.executor_waves.clamp(1, Semaphore::MAX_PERMITS))),
             tokens: Mutex::new(DailyTokens::new(settings.tokens_per_day)),
             registry: Registry::default(),
+            workflows: Directory::new(settings.workflows.phases),
             leases: dispatcher::Leases::default(),
             census: Census::default(),
             ports,

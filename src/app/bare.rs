@@ -30,6 +30,7 @@ pub(crate) async fn bare(store: &Path) -> Result<Bare, AppError> {
     let queue = bare_queue(&config);
     let ports = Ports {
         executor: None,
+        hub: None,
         model: Arc::new(Nobody),
         checks: Arc::new(TextChecks::configured(&config.checks)?),
         journal: journal.clone(),

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
-use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::domain::receipt::Receipt;
+use moothall_actors::domain::workflow::{Workflow, WorkflowId, WorkflowType};
 use moothall_actors::ports::{
-    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, WorkflowQuery,
 };
 
 use super::AppError;
@@ -106,6 +107,22 @@ impl Journal for StoredJournal {
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         self.store.tasks(query).await
+    }
+
+    async fn workflow(&self, workflow: WorkflowId) -> Result<Option<Workflow>, JournalError> {
+        self.store.workflow(workflow).await
+    }
+
+    async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError> {
+        self.store.workflows(query).await
+    }
+
+    async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError> {
+        self.store.waking().await
+    }
+
+    async fn feature_numbers(&self) -> Result<Vec<(WorkflowType, u64)>, JournalError> {
+        self.store.feature_numbers().await
     }
 
     async fn recovery(&self) -> Result<Recovery, JournalError> {

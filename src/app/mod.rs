@@ -195,6 +195,7 @@ fn ports(
     Queue { queue, shared }: Queue,
 ) -> Result<Ports, AppError> {
     Ok(Ports {
+        hub: None,
         executor: executor.clone().map(|client| client as Arc<dyn Executor>),
         model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),

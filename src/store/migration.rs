@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::error::OpenError;
 
 /// One script per schema version, the first makes version 1. A released script never changes.
-const SCRIPTS: [&str; 4] = [
+const SCRIPTS: [&str; 5] = [
     include_str!("migrations/0001_journal.sql"),
     include_str!("migrations/0002_retention.sql"),
     include_str!("migrations/0003_queue.sql"),
     include_str!("migrations/0004_exchange.sql"),
+    include_str!("migrations/0005_workflows.sql"),
 ];
 
 /// Marks the file as ours for `file` and for us: the letters `Moot`.
@@ -101,7 +102,7 @@ mod tests {
         let first = store_id(&conn);
         migrated(&mut conn).unwrap();
         assert_eq!(store_id(&conn), first);
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 4);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 5);
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod streams;
 mod transaction;
 mod url;
 mod verify;
+mod workflow;
 mod writer;
 
 use std::collections::VecDeque;
@@ -46,10 +47,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moothall_actors::domain::event::Recorded;
-use moothall_actors::domain::id::{StreamId, TaskId};
+use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::domain::receipt::Receipt;
+use moothall_actors::domain::workflow::{Workflow, WorkflowId, WorkflowType};
 use moothall_actors::ports::{
-    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow,
+    Ack, Batch, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery, TaskRow, WorkflowQuery,
 };
 use tokio::sync::watch;
 
@@ -299,6 +301,22 @@ impl Journal for SqliteJournal {
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         self.reader.tasks(query).await
+    }
+
+    async fn workflow(&self, workflow: WorkflowId) -> Result<Option<Workflow>, JournalError> {
+        self.reader.workflow(workflow).await
+    }
+
+    async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError> {
+        self.reader.workflows(query).await
+    }
+
+    async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError> {
+        self.reader.waking().await
+    }
+
+    async fn feature_numbers(&self) -> Result<Vec<(WorkflowType, u64)>, JournalError> {
+        self.reader.feature_numbers().await
     }
 
     async fn recovery(&self) -> Result<Recovery, JournalError> {

@@ -13,6 +13,7 @@ use moothall_actors::ports::{TaskStatus, failed_because_of, skipped_because_of};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::row::{kind_text, signed, status_text, unexpected};
+use super::workflow;
 
 /// Differences that a transaction makes, added to the tables once at its end.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +100,11 @@ impl<'c> Projection<'c> {
         if let Some(task) = stream.as_str().strip_prefix("task/") {
             return self.task(task, version, seq, event);
         }
-        match stream.as_str().strip_prefix("council/") {
-            Some(role) => self.council(role, version, &event.event),
+        if let Some(role) = stream.as_str().strip_prefix("council/") {
+            return self.council(role, version, &event.event);
+        }
+        match stream.as_str().strip_prefix("workflow/") {
+            Some(id) => workflow::project(self.conn, id, stream, (version, seq), event),
             None => Ok(()),
         }
     }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use moothall_actors::domain::event::Recorded;
 use moothall_actors::domain::id::{StreamId, TaskId, Timestamp};
 use moothall_actors::domain::receipt::Receipt;
-use moothall_actors::ports::{Cursor, JournalError, JournalStats, Recovery, TaskQuery, TaskRow};
+use moothall_actors::domain::workflow::{Workflow, WorkflowId, WorkflowType};
+use moothall_actors::ports::{Cursor, JournalError, JournalStats, Recovery, TaskQuery, TaskRow, WorkflowQuery};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
@@ -17,7 +18,7 @@ use super::prunable::{self, Retained};
 use super::query::{self, EventQuery};
 use super::row::StoredEvent;
 use super::verify::{self, VerifyReport};
-use super::{backup, connection, exchange};
+use super::{backup, connection, exchange, workflow};
 
 /// Reads at once: more would only wait for the same two cores and the same disk.
 const CONNECTIONS: usize = 4;
@@ -150,6 +151,23 @@ impl StoreReader {
     pub async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError> {
         let query = query.clone();
         self.read(move |conn| query::tasks(conn, &query)).await
+    }
+
+    pub async fn workflow(&self, workflow: WorkflowId) -> Result<Option<Workflow>, JournalError> {
+        self.read(move |conn| workflow::one(conn, workflow)).await
+    }
+
+    pub async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError> {
+        let query = query.clone();
+        self.read(move |conn| workflow::list(conn, &query)).await
+    }
+
+    pub async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError> {
+        self.read(workflow::waking).await
+    }
+
+    pub async fn feature_numbers(&self) -> Result<Vec<(WorkflowType, u64)>, JournalError> {
+        self.read(workflow::feature_numbers).await
     }
 
     pub async fn recovery(&self) -> Result<Recovery, JournalError> {

@@ -197,6 +197,7 @@ mod tests {
     fn ports(journal: &MemoryJournal) -> Ports {
         Ports {
             executor: None,
+            hub: None,
             model: Arc::new(FakeModel::instant()),
             checks: Arc::new(FakeChecks),
             journal: Arc::new(journal.clone()),

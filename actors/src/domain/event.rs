@@ -12,11 +12,13 @@ use super::answer::{Answer, Class, Failure, millis};
 use super::context::Informed;
 use super::council::{Council, Seat};
 use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timestamp, Wave};
+use super::json::Json;
 use super::message::{Cause, Rejected};
 use super::plan::Approval;
 use super::queue::Entry;
 use super::task::TaskSpec;
 use super::verdict::{MissingSeat, Scored, Verdict};
+use super::workflow::{Created, Imported, Transition};
 use crate::artifact::{Draft, Wanted};
 
 /// Everything later prompts and a resume need: a resume uses only this.
@@ -292,6 +294,12 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         role: Option<Role>,
     }
+    /// `workflow/<id>`: the first of its stream, and in the same batch its start.
+    WorkflowCreated(Arc<Created>)
+    /// `workflow/<id>`: it went on, or somebody had a say in it.
+    WorkflowAdvanced(Arc<Transition>)
+    /// `workflow/<id>`, in the place of its creation: another program began it.
+    WorkflowImported(Arc<Imported>)
     /// `prompts/<hash>`: the templates as they were, so that a resume renders what the start would have.
     PromptsAdopted { hash: Arc<str>, sources: Vec<(Arc<str>, Arc<str>)> }
 }
@@ -334,6 +342,18 @@ impl Event {
                 let made = |output: &Output| if let Output::Made { text, .. } = output { text.len() } else { 0 };
                 let outputs: usize = plan.outputs.iter().map(made).sum();
                 plan.prefix.len() + plan.spec.description.len() + plan.seats.len() * size_of::<Seat>() + outputs
+            }
+            Self::WorkflowCreated(created) => {
+                let context = created.context.as_ref().map_or(0, |context| context.as_str().len());
+                let origin = created.origin.as_ref().map_or(0, |origin| origin.artifact.as_str().len());
+                created.description.len() + context + origin
+            }
+            Self::WorkflowAdvanced(transition) => {
+                let length = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.as_str().len());
+                let artifact = transition.artifact.as_ref();
+                artifact.map_or(0, |artifact| artifact.content.as_str().len() + length(&artifact.metadata))
+                    + length(&transition.result)
+                    + length(&transition.metadata)
             }
             Self::VerdictReached(verdict) => verdict.ranking.len() * 512,
             Self::ProposalsScored(scored) => scored.ranking.len() * 512,

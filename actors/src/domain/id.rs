@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::receipt::ReceiptKey;
+use super::workflow::WorkflowId;
 
 /// Longest task or agent id, in bytes: it stands in every event, header and log line.
 pub const MAX_ID_BYTES: usize = 256;
@@ -52,7 +53,8 @@ text_id! {
     Role
 }
 text_id! {
-    /// A stream of the journal: `task/<id>`, `deliberation/<task>/<run>`, `council/<ROLE>`, `prompts/<hash>`.
+    /// A stream of the journal: `task/<id>`, `deliberation/<task>/<run>`, `council/<ROLE>`, `prompts/<hash>`,
+    /// `workflow/<id>`.
     StreamId
 }
 
@@ -173,6 +175,11 @@ impl StreamId {
         Self("outbox".into())
     }
 
+    #[must_use]
+    pub fn workflow(workflow: WorkflowId) -> Self {
+        Self(format!("workflow/{workflow}").into())
+    }
+
     /// What is paused.
     #[must_use]
     pub fn dispatch() -> Self {
@@ -265,14 +272,19 @@ pub struct EventId(pub [u8; 16]);
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        hyphenated(&self.0, f)
     }
+}
+
+/// A UUID as it is usually written.
+pub(super) fn hyphenated(id: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (place, byte) in id.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            f.write_str("-")?;
+        }
+        write!(f, "{byte:02x}")?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for EventId {

@@ -12,6 +12,7 @@ use crate::domain::id::{AgentId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::queue::{QueueState, Standing};
 use crate::domain::receipt::Receipt;
 use crate::domain::task::{TaskKind, TaskSpec};
+use crate::domain::workflow::{Workflow, WorkflowId, WorkflowStatus, WorkflowType};
 
 /// In the place of a version: behind whatever stands there. For events that mean the same whatever came before them.
 pub const AT_THE_END: u64 = u64::MAX;
@@ -249,6 +250,17 @@ pub struct TaskQuery {
     pub limit: usize,
 }
 
+/// Which workflows to list; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct WorkflowQuery {
+    pub status: Option<WorkflowStatus>,
+    pub workflow_type: Option<WorkflowType>,
+    pub feature_id: Option<String>,
+    /// Only those created before this one was.
+    pub before: Option<WorkflowId>,
+    pub limit: usize,
+}
+
 /// What a start needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
@@ -331,6 +343,17 @@ pub trait Journal: Send + Sync + 'static {
     }
 
     async fn tasks(&self, query: &TaskQuery) -> Result<Vec<TaskRow>, JournalError>;
+
+    /// A workflow as its stream tells it by now.
+    async fn workflow(&self, workflow: WorkflowId) -> Result<Option<Workflow>, JournalError>;
+
+    async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError>;
+
+    /// Workflows that somebody must look at, and when: [`Workflow::wake_at`]. Soonest first.
+    async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError>;
+
+    /// The last number that was drawn for a feature, of each type that has one.
+    async fn feature_numbers(&self) -> Result<Vec<(WorkflowType, u64)>, JournalError>;
 
     /// Read once, before anything is written.
     async fn recovery(&self) -> Result<Recovery, JournalError>;

@@ -4,6 +4,7 @@ mod checks;
 mod clock;
 mod context;
 pub mod executor;
+mod hub;
 mod journal;
 mod model;
 pub mod queue;
@@ -14,9 +15,10 @@ use std::sync::Arc;
 pub use checks::{Checks, Form, Subject};
 pub use clock::{Clock, IdSource};
 pub use context::{Blocks, Context, ContextError, ContextQuery, ContextSource, DEFAULT_CONTEXT_TOKENS, StoryPhase};
+pub use hub::{Hub, HubError, Invocation, InvocationId};
 pub use journal::{
     AT_THE_END, Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery,
-    TaskQuery, TaskRow, TaskStatus, failed_because_of, skipped_because_of, whole_stream,
+    TaskQuery, TaskRow, TaskStatus, WorkflowQuery, failed_because_of, skipped_because_of, whole_stream,
 };
 pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};
@@ -34,6 +36,8 @@ pub struct Ports {
     pub shared: Option<Arc<dyn shared::SharedQueue>>,
     /// `None` = tasks go on without the contexts of their stories, and say so.
     pub context: Option<Arc<dyn ContextSource>>,
+    /// Executes the phases of workflows that are dispatched to it; `None` = clients do.
+    pub hub: Option<Arc<dyn Hub>>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
 }

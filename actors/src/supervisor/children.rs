@@ -167,6 +167,7 @@ mod tests {
     fn world() -> World {
         let ports = Ports {
             executor: None,
+            hub: None,
             model: Arc::new(FakeModel::instant()),
             checks: Arc::new(FakeChecks),
             journal: Arc::new(MemoryJournal::new()),

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!  Root ─┬─ Architect                                             restart: holds no state
+//!        ├─ Dispatcher                                            restart: fills the queue again
+//!        ├─ Workflows ─ Workflow(id)…                             restart: reads who is to be woken
 //!        └─ Councils ─ RoleSupervisor(role) ─┬─ Council              restart: reads its stream again
 //!                                            ├─ Agent(seat)…         restart: its calls are asked again
 //!                                            └─ Deliberations ─ Deliberation(task)…  restart: folds its stream
@@ -18,7 +20,9 @@ pub mod policy;
 mod recovery;
 mod role;
 mod root;
+mod workflows;
 
 pub(crate) use deliberations::Message as DeliberationsMessage;
 pub(crate) use role::Message as RoleMessage;
 pub(crate) use root::{Message as RootMessage, Root};
+pub(crate) use workflows::Message as WorkflowsMessage;

@@ -40,6 +40,17 @@ pub enum Verdict {
     Meltdown,
 }
 
+impl Verdict {
+    /// How long to wait before the restart, where there is one however often it died.
+    #[must_use]
+    pub fn or(self, rest: Duration) -> Duration {
+        match self {
+            Self::RestartAfter(wait) => wait,
+            Self::Meltdown => rest,
+        }
+    }
+}
+
 /// The deaths of one child, as far as the window reaches.
 #[derive(Clone, Debug, Default)]
 pub struct Deaths {

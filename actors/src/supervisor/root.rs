@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::children::{Child, exit_of, later};
 use super::councils::{self, Councils, Message as CouncilsMessage};
 use super::policy::{Policy, Verdict};
+use super::workflows::{self, Workflows};
 use crate::architect::{self, Architect};
 use crate::census::Presence;
 use crate::council;
@@ -28,8 +29,8 @@ const POLICY: Policy = Policy {
     longest_wait: Duration::from_secs(1),
 };
 
-/// What the dispatcher stumbles over again and again may go away by itself, and the queue has no other way out.
-const DISPATCHER_REST: Duration = Duration::from_secs(60);
+/// What these stumble over again and again may go away by itself, and what waits for them has no other way out.
+const LONG_REST: Duration = Duration::from_secs(60);
 
 /// Mail of the root.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub(crate) enum Message {
     Restart,
     RestartArchitect,
     RestartDispatcher,
+    RestartWorkflows,
     Tick,
 }
 
@@ -59,6 +61,8 @@ pub(crate) struct Live {
     architect: Child,
     /// When it died too often it rests for a while: nothing is taken from the queue, and the tree says so.
     dispatcher: Child,
+    /// The same: nobody works on workflows.
+    workflows: Child,
     _presence: Presence,
 }
 
@@ -72,11 +76,13 @@ impl Actor for Root {
         let child = Child::standing(&world, "councils".to_owned(), "root".to_owned());
         let architect = Child::standing(&world, "architect".to_owned(), "root".to_owned());
         let dispatcher = Child::standing(&world, "dispatcher".to_owned(), "root".to_owned());
+        let workflows = Child::standing(&world, "workflows".to_owned(), "root".to_owned());
         let _presence = world.census.enter();
-        let mut live = Live { world, councils: None, child, architect, dispatcher, _presence };
+        let mut live = Live { world, councils: None, child, architect, dispatcher, workflows, _presence };
         live.spawn_architect(&myself).await?;
         live.spawn(&myself).await?;
         live.spawn_dispatcher(&myself).await?;
+        live.spawn_workflows(&myself).await?;
         Ok(live)
     }
 
@@ -98,6 +104,7 @@ impl Actor for Root {
             Message::Restart => live.spawn(&myself).await?,
             Message::RestartArchitect => live.spawn_architect(&myself).await?,
             Message::RestartDispatcher => live.spawn_dispatcher(&myself).await?,
+            Message::RestartWorkflows => live.spawn_workflows(&myself).await?,
             Message::Tick => live.tick(),
         }
         Ok(())
@@ -119,11 +126,14 @@ impl Actor for Root {
         }
         if live.dispatcher.is(id) {
             live.world.registry.put_dispatcher(None);
-            let wait = match live.dispatcher.died(&live.world, &POLICY, &reason) {
-                Verdict::RestartAfter(wait) => wait,
-                Verdict::Meltdown => DISPATCHER_REST,
-            };
+            let wait = live.dispatcher.died(&live.world, &POLICY, &reason).or(LONG_REST);
             later(&myself, wait, || Message::RestartDispatcher);
+            return Ok(());
+        }
+        if live.workflows.is(id) {
+            live.world.workflows.put_supervisor(None);
+            let wait = live.workflows.died(&live.world, &POLICY, &reason).or(LONG_REST);
+            later(&myself, wait, || Message::RestartWorkflows);
             return Ok(());
         }
         if !live.child.is(id) {
@@ -175,7 +185,21 @@ impl Live {
         Ok(())
     }
 
+    async fn spawn_workflows(&mut self, myself: &ActorRef<Message>) -> Result<(), ActorProcessingErr> {
+        let heartbeat = self.workflows.heartbeat.clone();
+        let arguments = workflows::Arguments { world: self.world.clone(), heartbeat };
+        // Those of an earlier life died with it.
+        self.world.workflows.present.clear();
+        let (actor, _) = Actor::spawn_linked(None, Workflows, arguments, myself.get_cell()).await?;
+        self.workflows.lives(&self.world, actor.get_cell());
+        self.world.workflows.put_supervisor(Some(actor));
+        Ok(())
+    }
+
     fn tick(&mut self) {
+        if let Some(beat) = self.workflows.next_beat(&self.world) {
+            self.world.workflows.tell_supervisor(workflows::Message::Ping { beat });
+        }
         if let Some(beat) = self.dispatcher.next_beat(&self.world) {
             self.world.registry.tell_dispatcher(dispatcher::Message::Ping { beat });
         }

@@ -10,13 +10,14 @@ use tokio::sync::watch;
 use super::random::Random;
 use crate::domain::council::Council;
 use crate::domain::event::{Event, Recorded, SCHEMA};
-use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId};
+use crate::domain::id::{CallId, EventId, Role, StreamId, TaskId, Timestamp};
 use crate::domain::queue::{QueueState, Standing};
 use crate::domain::receipt::{Receipt, ReceiptKey};
 use crate::domain::task::TaskKind;
+use crate::domain::workflow::{Workflow, WorkflowId, WorkflowType};
 use crate::ports::{
     AT_THE_END, Ack, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery, TaskQuery,
-    TaskRow, TaskStatus,
+    TaskRow, TaskStatus, WorkflowQuery,
 };
 
 /// What may go wrong on the way to the disk.
@@ -66,6 +67,9 @@ struct Log {
     tasks: BTreeMap<TaskId, (u64, TaskRow)>,
     queued: BTreeMap<TaskId, Standing>,
     councils: BTreeMap<Role, (Council, u64)>,
+    /// By the place of their creation.
+    workflows: BTreeMap<WorkflowId, (u64, Workflow)>,
+    feature_numbers: BTreeMap<WorkflowType, u64>,
     receipts: BTreeSet<ReceiptKey>,
     cursors: BTreeMap<Arc<str>, Cursor>,
 }
@@ -238,12 +242,29 @@ impl Log {
             }
             return;
         }
+        if let Some(name) = recorded.stream.as_str().strip_prefix("workflow/") {
+            let Some(id) = WorkflowId::parse(name) else { return };
+            return self.project_workflow(id, recorded);
+        }
         let Some(name) = recorded.stream.as_str().strip_prefix("task/") else { return };
         let Ok(task) = TaskId::parse("task", name) else { return };
         let Some((_, row)) = self.tasks.get_mut(&task) else { return };
         let standing = Standing::fold(self.queued.remove(&task), &recorded.event.event);
         row.take_in(recorded, standing.as_ref());
         self.queued.extend(standing.map(|standing| (task.clone(), standing)));
+    }
+
+    fn project_workflow(&mut self, id: WorkflowId, recorded: &Recorded) {
+        let (seq, before) = match self.workflows.remove(&id) {
+            Some((seq, before)) => (seq, Some(before)),
+            None => (recorded.seq, None),
+        };
+        let Some(after) = Workflow::fold(before, recorded) else { return };
+        for workflow_type in after.chain.iter().copied().chain([after.workflow_type]) {
+            let last = self.feature_numbers.entry(workflow_type).or_default();
+            *last = after.number().max(*last);
+        }
+        self.workflows.insert(id, (seq, after));
     }
 }
 
@@ -295,6 +316,36 @@ impl Journal for MemoryJournal {
         let mut rows: Vec<_> = log.tasks.values().filter(|(seq, row)| wanted(*seq, row)).cloned().collect();
         rows.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
         Ok(rows.into_iter().map(|(_, row)| row).take(query.limit).collect())
+    }
+
+    async fn workflow(&self, workflow: WorkflowId) -> Result<Option<Workflow>, JournalError> {
+        Ok(self.lock().workflows.get(&workflow).map(|(_, workflow)| workflow.clone()))
+    }
+
+    async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError> {
+        let log = self.lock();
+        let before = query.before.map_or(u64::MAX, |id| log.workflows.get(&id).map_or(0, |(seq, _)| *seq));
+        let wanted = |seq: u64, workflow: &Workflow| {
+            seq < before
+                && query.status.is_none_or(|status| status == workflow.status)
+                && query.workflow_type.is_none_or(|of| of == workflow.workflow_type)
+                && query.feature_id.as_ref().is_none_or(|id| **id == *workflow.feature_id)
+        };
+        let mut found: Vec<_> = log.workflows.values().filter(|(seq, workflow)| wanted(*seq, workflow)).collect();
+        found.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        Ok(found.into_iter().map(|(_, workflow)| workflow.clone()).take(query.limit).collect())
+    }
+
+    async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError> {
+        let log = self.lock();
+        let due = log.workflows.iter().filter_map(|(id, (_, workflow))| Some((*id, workflow.wake_at()?)));
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(id, at)| (*at, *id));
+        Ok(due)
+    }
+
+    async fn feature_numbers(&self) -> Result<Vec<(WorkflowType, u64)>, JournalError> {
+        Ok(self.lock().feature_numbers.iter().map(|(of, last)| (*of, *last)).collect())
     }
 
     async fn recovery(&self) -> Result<Recovery, JournalError> {

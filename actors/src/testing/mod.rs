@@ -3,6 +3,7 @@
 mod calls;
 mod context;
 mod executor;
+mod hub;
 pub mod invariants;
 mod journal;
 mod model;
@@ -13,6 +14,7 @@ mod scenario;
 pub use calls::{model_call, wave_call};
 pub use context::FakeContexts;
 pub use executor::FakeExecutor;
+pub use hub::FakeHub;
 pub use journal::{JournalFaults, MemoryJournal, PowerCut};
 pub use model::{FakeModel, Reaction, candidates};
 pub use ports::{FakeChecks, FakeClock, FakeIds};

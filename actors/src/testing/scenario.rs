@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::executor::FakeExecutor;
+use super::hub::FakeHub;
 use super::journal::{JournalFaults, MemoryJournal};
 use super::model::{FakeModel, Reaction};
 use super::ports::{FakeChecks, FakeClock, FakeIds};
@@ -64,6 +65,7 @@ pub struct Scenario {
     seed: u64,
     defaults: Defaults,
     executor: Option<FakeExecutor>,
+    hub: Option<FakeHub>,
     endpoint: Endpoint,
     pub settings: Settings,
 }
@@ -87,6 +89,7 @@ impl Scenario {
             seed: 1,
             defaults: Defaults::default(),
             executor: None,
+            hub: None,
             endpoint: Endpoint::Pool,
             settings: Settings::default(),
         }
@@ -160,6 +163,12 @@ impl Scenario {
         Self { executor: Some(executor), ..self }
     }
 
+    /// It executes the phases of workflows.
+    #[must_use]
+    pub fn hub(self, hub: FakeHub) -> Self {
+        Self { hub: Some(hub), ..self }
+    }
+
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
@@ -176,6 +185,7 @@ impl Scenario {
         let ports = Ports {
             model: Arc::new(model.clone()),
             executor: self.executor.map(|executor| Arc::new(executor) as _),
+            hub: self.hub.map(|hub| Arc::new(hub) as _),
             checks: self.checks,
             journal: Arc::new(journal.clone()),
             queue: Arc::new(MemoryQueue::new(Limits::default(), clock.clone())),

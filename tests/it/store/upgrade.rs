@@ -70,6 +70,7 @@ impl Life {
         let ports = Ports {
             model: Arc::new(model.clone()),
             executor: None,
+            hub: None,
             checks: Arc::new(FakeChecks),
             journal: store.clone(),
             queue: Arc::new(MemoryQueue::new(Limits::default(), Arc::new(FakeClock::default()))),

@@ -19,6 +19,11 @@ impl Json {
         serde_json::from_str::<&RawValue>(text).map(|raw| Self(raw.get().into()))
     }
 
+    #[must_use]
+    pub fn null() -> Self {
+        Self("null".into())
+    }
+
     /// Fails on what JSON cannot say, such as a map whose keys are no strings.
     pub fn of(value: &impl Serialize) -> Result<Self, serde_json::Error> {
         serde_json::to_string(value).map(|text| Self(text.into()))

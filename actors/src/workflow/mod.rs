@@ -9,10 +9,12 @@
 //! stream is the truth: an actor decides, writes, and is what it wrote.
 
 mod actor;
+mod approval;
 mod directory;
 mod door;
 mod error;
 mod message;
+mod said;
 mod state;
 
 pub(crate) use actor::{Arguments, WorkflowActor};

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::WorkflowError;
+use super::said::Said;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::id::{EventId, Timestamp};
 use crate::domain::json::Json;
-use crate::domain::problem::Problems;
 use crate::domain::workflow::{
-    Artifact, Created, Dispatch, FinalApproval, OnDeadline, Origin, Outputs, Phase, Request, Transition, Trigger,
-    Workflow, WorkflowId, WorkflowStatus as Status,
+    Artifact, Created, Dispatch, Outputs, Phase, Request, Transition, Trigger, Workflow, WorkflowId,
+    WorkflowStatus as Status,
 };
 use crate::ports::{HubError, Invocation, InvocationId};
 
@@ -162,28 +162,12 @@ impl State {
         }
     }
 
-    fn step(&self, trigger: Trigger, to: Status) -> Transition {
+    pub(super) fn step(&self, trigger: Trigger, to: Status) -> Transition {
         let Workflow { status, phase, attempt, .. } = *self.workflow;
-        Transition {
-            from: status,
-            to,
-            trigger,
-            phase,
-            attempt,
-            actor: None,
-            reason: None,
-            metadata: None,
-            artifact: None,
-            approved: None,
-            result: None,
-            error: None,
-            due: None,
-            next: None,
-            request: None,
-        }
+        Transition::plain(status, to, trigger, phase, attempt)
     }
 
-    fn asked_step(&self, asked: &Asked, to: Status) -> Transition {
+    pub(super) fn asked_step(&self, asked: &Asked, to: Status) -> Transition {
         Transition {
             actor: asked.actor.clone(),
             reason: asked.reason.clone(),
@@ -192,7 +176,7 @@ impl State {
         }
     }
 
-    fn wrong(&self, wish: Wish) -> WorkflowError {
+    pub(super) fn wrong(&self, wish: Wish) -> WorkflowError {
         WorkflowError::WrongState { status: self.workflow.status, trigger: wish.trigger() }
     }
 
@@ -202,132 +186,24 @@ impl State {
             Status::WaitingApproval => return Ok(Effect::Keep),
             Status::Pending | Status::Completed | Status::Failed => return Err(self.wrong(asked.wish)),
         }
-        let content = asked.phase_result.clone().unwrap_or_else(nothing);
-        let said = Fields::of(Some(&content));
+        let content = asked.phase_result.clone().unwrap_or_else(Json::null);
+        let said = Said::of(Some(&content));
         let confidence = said.0.get("confidence").and_then(Value::as_f64).filter(|given| (0.0..=100.0).contains(given));
         let artifact = Arc::new(Artifact { confidence, ..Artifact::of(content) });
         let step = self.asked_step(asked, Status::WaitingApproval);
         Ok(write(vec![Transition { artifact: Some(artifact), due: self.deadline(now), ..step }]))
     }
 
-    fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let limit = self.workflow.approval.deadline?;
         Some(Timestamp(now.0.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))))
-    }
-
-    /// Whether this caller may decide on what waits.
-    fn check_decision(&self, asked: &Asked) -> Result<(), WorkflowError> {
-        let workflow = &*self.workflow;
-        let rule = &workflow.approval;
-        if workflow.status != Status::WaitingApproval {
-            let was_voted_on = rule.quorum > 1 && workflow.decided;
-            let closed = WorkflowError::VoteClosed { status: workflow.status };
-            return Err(if was_voted_on { closed } else { self.wrong(asked.wish) });
-        }
-        match &asked.actor {
-            None if rule.wants_names() => {
-                let mut problems = Problems::default();
-                problems.push("actor", "is missing; this workflow asks who decides");
-                return Err(problems.into());
-            }
-            Some(actor) if !rule.admits(actor, workflow.escalated) => {
-                let also = rule.escalate_to.iter().filter(|_| workflow.escalated);
-                let allowed = rule.approvers.iter().chain(also).cloned().collect();
-                return Err(WorkflowError::NotAnApprover { actor: actor.clone(), allowed });
-            }
-            _ => {}
-        }
-        let actual = workflow.artifact.as_ref().map(|artifact| artifact.hash.clone()).unwrap_or_default();
-        match &asked.artifact_hash {
-            Some(given) if *given != actual => Err(WorkflowError::OtherArtifact { actual, given: given.clone() }),
-            _ => Ok(()),
-        }
-    }
-
-    fn approve(&self, asked: &Asked, drawn: Drawn) -> Result<Effect, WorkflowError> {
-        self.check_decision(asked)?;
-        let workflow = &*self.workflow;
-        let Some(current) = &self.outputs.current else { return Err(self.wrong(asked.wish)) };
-        let mut said = Fields::of(asked.phase_result.as_ref());
-        let edited = said.0.remove("content").and_then(|content| edited(current, content));
-        let votes = if edited.is_some() { &[][..] } else { &workflow.votes[..] };
-        if votes.iter().any(|vote| Some(&vote.actor) == asked.actor.as_ref()) {
-            return Ok(Effect::Keep);
-        }
-        let artifact = edited.clone().unwrap_or_else(|| current.clone());
-        let metadata = if edited.is_some() { said.json() } else { asked.phase_result.clone() };
-        let step = Transition {
-            metadata,
-            artifact: edited,
-            approved: Some(artifact.hash.clone()),
-            ..self.asked_step(asked, Status::WaitingApproval)
-        };
-        if votes.len() + 1 < usize::from(workflow.approval.quorum) {
-            return Ok(write(vec![Transition { due: workflow.due, ..step }]));
-        }
-        Ok(self.approved(step, &artifact, drawn, Vec::new()))
-    }
-
-    /// The artifact is accepted: on to the next phase, or to the end.
-    fn approved(&self, step: Transition, artifact: &Artifact, drawn: Drawn, mut before: Vec<Transition>) -> Effect {
-        let step = Transition { from: Status::WaitingApproval, due: None, ..step };
-        if self.workflow.phase == Phase::One {
-            before.push(Transition { to: Status::InProgress, ..step });
-            return Effect::Write { steps: before, next: None };
-        }
-        let next = self.next(artifact, drawn.next);
-        let result = Some(result(artifact, &step, drawn.now));
-        let to = Status::Completed;
-        before.push(Transition { to, result, next: next.as_ref().map(|next| next.workflow), ..step });
-        Effect::Write { steps: before, next }
-    }
-
-    /// The workflow that follows in the chain, with what came of this one.
-    fn next(&self, artifact: &Artifact, id: WorkflowId) -> Option<Created> {
-        let workflow = &*self.workflow;
-        let (first, rest) = workflow.chain.split_first()?;
-        Some(Created {
-            workflow: id,
-            workflow_type: *first,
-            feature_id: workflow.feature_id.clone(),
-            description: workflow.description.clone(),
-            context: workflow.context.clone(),
-            dispatch: workflow.dispatch,
-            approval: workflow.approval.clone(),
-            chain: rest.to_vec(),
-            origin: Some(Arc::new(Origin {
-                workflow: workflow.id,
-                workflow_type: workflow.workflow_type,
-                artifact: artifact.content.clone(),
-            })),
-            request: None,
-        })
-    }
-
-    fn reject(&self, asked: &Asked) -> Result<Effect, WorkflowError> {
-        self.check_decision(asked)?;
-        let said = Fields::of(asked.phase_result.as_ref());
-        let reason = asked.reason.clone().or_else(|| said.text(&["reason", "feedback", "comment"]));
-        let metadata = asked.phase_result.clone();
-        let step = Transition { reason, metadata, ..self.asked_step(asked, Status::InProgress) };
-        Ok(self.rejected(step))
-    }
-
-    fn rejected(&self, step: Transition) -> Effect {
-        let Workflow { phase, attempt, .. } = *self.workflow;
-        if attempt <= self.workflow.approval.max_rework {
-            return write(vec![Transition { to: Status::InProgress, ..step }]);
-        }
-        let why = step.reason.as_deref().unwrap_or("no reason was given");
-        let error = format!("{phase} was rejected {attempt} times, the last time: {why}").into();
-        write(vec![Transition { to: Status::Failed, error: Some(error), ..step }])
     }
 
     fn fail(&self, asked: &Asked) -> Result<Effect, WorkflowError> {
         if !matches!(self.workflow.status, Status::InProgress | Status::WaitingApproval) {
             return Err(self.wrong(asked.wish));
         }
-        let said = Fields::of(asked.phase_result.as_ref());
+        let said = Said::of(asked.phase_result.as_ref());
         let error = asked.reason.clone().or_else(|| said.text(&["error", "message", "reason"]));
         let error = Some(error.unwrap_or_else(|| "a client reported an error and did not say which".into()));
         let metadata = asked.phase_result.clone();
@@ -372,112 +248,18 @@ impl State {
             }
         }
     }
-
-    /// In words; `None` = a human decides.
-    fn rule_that_approves(&self, artifact: &Artifact) -> Option<Arc<str>> {
-        let least = self.workflow.approval.auto_approve?;
-        let confidence = artifact.confidence.filter(|confidence| *confidence >= least)?;
-        let is_checked = artifact.checks_passed == Some(true);
-        is_checked
-            .then(|| format!("auto_approve: confidence {confidence} is at least {least}, all checks passed").into())
-    }
-
-    fn due(&self, now: Timestamp) -> Effect {
-        let workflow = &*self.workflow;
-        let Some(limit) = workflow.approval.deadline else { return Effect::Keep };
-        if workflow.status != Status::WaitingApproval || workflow.due.is_none_or(|due| due > now) {
-            return Effect::Keep;
-        }
-        let reason: Arc<str> = format!("nobody decided within {} s", limit.as_secs_f64()).into();
-        let said = |trigger, to| Transition { reason: Some(reason.clone()), ..self.step(trigger, to) };
-        match workflow.approval.on_deadline {
-            OnDeadline::Escalate => write(vec![said(Trigger::Escalated, Status::WaitingApproval)]),
-            OnDeadline::Reject => self.rejected(said(Trigger::Expired, Status::InProgress)),
-            OnDeadline::Fail => {
-                let step = said(Trigger::Expired, Status::Failed);
-                write(vec![Transition { error: Some(format!("{}: {reason}", workflow.phase).into()), ..step }])
-            }
-        }
-    }
 }
 
 /// The start of a workflow that was just created.
 pub(crate) fn beginning(created: Created) -> Vec<Event> {
-    let (from, to, trigger) = (Status::Pending, Status::InProgress, Trigger::Start);
-    let start = Transition {
-        from,
-        to,
-        trigger,
-        phase: Phase::One,
-        attempt: 1,
-        actor: None,
-        reason: None,
-        metadata: None,
-        artifact: None,
-        approved: None,
-        result: None,
-        error: None,
-        due: None,
-        next: None,
-        request: None,
-    };
+    let start = Transition::plain(Status::Pending, Status::InProgress, Trigger::Start, Phase::One, 1);
     vec![Event::WorkflowCreated(Arc::new(created)), Event::WorkflowAdvanced(Arc::new(start))]
 }
 
-fn write(steps: Vec<Transition>) -> Effect {
+pub(super) fn write(steps: Vec<Transition>) -> Effect {
     Effect::Write { steps, next: None }
 }
 
-fn nothing() -> Json {
-    Json::parse("null").unwrap_or_else(|_| unreachable!("null is JSON"))
-}
-
-/// The output of the last phase, and how it was approved.
-fn result(artifact: &Artifact, step: &Transition, now: Timestamp) -> Json {
-    #[derive(serde::Serialize)]
-    struct Result<'a> {
-        output: &'a Json,
-        approval: FinalApproval,
-    }
-    let approval = FinalApproval {
-        trigger: step.trigger,
-        actor: step.actor.clone(),
-        reason: step.reason.clone(),
-        phase_result: step.metadata.clone(),
-        artifact_hash: artifact.hash.clone(),
-        at: now,
-    };
-    Json::of(&Result { output: &artifact.content, approval }).unwrap_or_else(|_| artifact.content.clone())
-}
-
-/// The artifact with the approver's text in the place of its own; `None` = it says the same.
-fn edited(current: &Artifact, content: Value) -> Option<Arc<Artifact>> {
-    let mut whole = Fields::of(Some(&current.content));
-    let content = match whole.0.contains_key("content") {
-        true => {
-            whole.0.insert("content".to_owned(), content);
-            Json::of(&whole.0)
-        }
-        false => Json::of(&content),
-    };
-    let content = content.ok().filter(|content| *content != current.content)?;
-    Some(Arc::new(Artifact::of(content)))
-}
-
-/// The fields of an object; of anything else there are none.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn of(json: Option<&Json>) -> Self {
-        Self(json.and_then(|json| json.read().ok()).unwrap_or_default())
-    }
-
-    /// The first of these that is a text.
-    fn text(&self, names: &[&str]) -> Option<Arc<str>> {
-        names.iter().find_map(|name| self.0.get(*name)?.as_str()).map(Into::into)
-    }
-
-    fn json(&self) -> Option<Json> {
-        Some(&self.0).filter(|fields| !fields.is_empty()).and_then(|fields| Json::of(fields).ok())
-    }
-}
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

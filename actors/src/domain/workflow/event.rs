@@ -114,6 +114,30 @@ pub struct Transition {
     pub request: Option<Request>,
 }
 
+impl Transition {
+    /// One of which nothing more is said.
+    #[must_use]
+    pub fn plain(from: WorkflowStatus, to: WorkflowStatus, trigger: Trigger, phase: Phase, attempt: u32) -> Self {
+        Self {
+            from,
+            to,
+            trigger,
+            phase,
+            attempt,
+            actor: None,
+            reason: None,
+            metadata: None,
+            artifact: None,
+            approved: None,
+            result: None,
+            error: None,
+            due: None,
+            next: None,
+            request: None,
+        }
+    }
+}
+
 /// One line of the history of a workflow that another program kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {

@@ -244,6 +244,12 @@ impl System {
         u32::try_from(held).unwrap_or(u32::MAX)
     }
 
+    /// Workflows that have an actor now.
+    #[must_use]
+    pub fn workflows_present(&self) -> usize {
+        self.world.workflows.present.len()
+    }
+
     /// Actors and admissions that live.
     #[must_use]
     pub fn alive(&self) -> usize {

@@ -11,6 +11,7 @@ mod bare;
 mod clients;
 mod councils;
 mod events;
+mod foreign;
 mod health;
 mod identity;
 mod journal;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moothall_actors::domain::workflow::{ApprovalRule, Dispatch};
 use moothall_actors::ports::executor::Executor;
 use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
 use moothall_actors::{Fault, PromptError, StartError, System};
@@ -145,6 +147,7 @@ pub async fn run(
     let ports = ports(&config, journal.clone(), &clients, queue)?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
     events::keep_place(&config, &journal.store()).await?;
+    foreign::import(&journal.store(), Dispatch::Auto, &ApprovalRule::default()).await.map_err(StartError::Journal)?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
 

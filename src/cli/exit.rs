@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 
 use crate::config::ConfigError;
 use crate::error::Kind;
-use crate::store::{OpenError, RestoreError, StoreError};
+use crate::store::{OpenError, RebuildError, RestoreError, StoreError};
 
 /// Shown by `--help`.
 pub(crate) const HELP: &str = "\
@@ -138,6 +138,15 @@ impl From<RestoreError> for Failure {
             RestoreError::Exists(_) => Self::of(Exit::EXISTS, &error).hint("--force replaces it."),
             RestoreError::Itself(_) => Self::of(Exit::USAGE, &error),
             RestoreError::Unsound { .. } => Self::of(Exit::DATA, &error),
+        }
+    }
+}
+
+impl From<RebuildError> for Failure {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Open(error) => error.into(),
+            RebuildError::Read(_) => Self::of(Exit::DATA, &error),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::replay;
 use super::source::{self, Query, Source};
 use super::state;
 use crate::grpc::proto::moothall::v1::{JournalEvent, PruneResponse};
-use crate::store::{DatabaseUrl, SqliteJournal};
+use crate::store::{DatabaseUrl, RebuiltTable, SqliteJournal};
 
 #[derive(Args, Debug)]
 pub(crate) struct JournalArgs {
@@ -74,6 +74,17 @@ enum JournalCommand {
     },
     /// Put a backup in the store's place; no daemon may run on it
     Restore(RestoreArgs),
+    /// Make the tables of tasks, councils and workflows anew from the events; no daemon may run on the store
+    Rebuild(RebuildArgs),
+}
+
+#[derive(Args, Debug)]
+struct RebuildArgs {
+    /// Change nothing, only tell what would be changed
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]
@@ -124,6 +135,7 @@ pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Res
             show_pruned(&pruned, dry_run, output)
         }
         JournalCommand::Restore(args) => restore(args, store, output).await,
+        JournalCommand::Rebuild(args) => rebuild(args, store, output).await,
         command => look(command, &Source::open(store, server).await?, output).await,
     }
 }
@@ -132,7 +144,7 @@ pub(super) async fn run(args: JournalArgs, server: &str, output: &Output) -> Res
 async fn look(command: JournalCommand, source: &Source, output: &Output) -> Result<(), Failure> {
     match command {
         JournalCommand::Export(args) => export::run(args, source, output).await,
-        JournalCommand::Prune { .. } | JournalCommand::Restore(_) => Ok(()),
+        JournalCommand::Prune { .. } | JournalCommand::Restore(_) | JournalCommand::Rebuild(_) => Ok(()),
         JournalCommand::Tail(args) => tail(args, source, output).await,
         JournalCommand::Show { name } => show(&name, source, output).await,
         JournalCommand::Replay { task, run, diff } => match (task, diff.as_deref()) {
@@ -181,13 +193,7 @@ fn show_pruned(pruned: &PruneResponse, dry_run: bool, output: &Output) -> Result
 }
 
 async fn restore(args: RestoreArgs, store: Option<&str>, output: &Output) -> Result<(), Failure> {
-    let to = match store {
-        Some(store) => source::file(store)?,
-        None => match args.config.load()?.config.store.url {
-            DatabaseUrl::File(path) => path,
-            DatabaseUrl::Memory => return Err(Failure::usage("a store in memory cannot be restored; name a file")),
-        },
-    };
+    let to = place(store, args.config)?;
     let shown = to.display().to_string();
     let work = tokio::task::spawn_blocking(move || SqliteJournal::restore(&args.file, &to, args.force));
     let restored = work.await.map_err(|error| Failure::of(Exit::INTERNAL, &error))??;
@@ -197,6 +203,34 @@ async fn restore(args: RestoreArgs, store: Option<&str>, output: &Output) -> Res
     }
     let (events, last_seq) = (restored.events, restored.last_seq);
     Ok(output.line(&format!("{shown}: restored with {events} events, up to event {last_seq}"))?)
+}
+
+/// The store that is named, else the configured one.
+fn place(store: Option<&str>, config: ConfigArgs) -> Result<PathBuf, Failure> {
+    match store {
+        Some(store) => source::file(store),
+        None => match config.load()?.config.store.url {
+            DatabaseUrl::File(path) => Ok(path),
+            DatabaseUrl::Memory => Err(Failure::usage("a store in memory is gone with its daemon; name a file")),
+        },
+    }
+}
+
+async fn rebuild(args: RebuildArgs, store: Option<&str>, output: &Output) -> Result<(), Failure> {
+    let (path, dry_run) = (place(store, args.config)?, args.dry_run);
+    let work = tokio::task::spawn_blocking(move || SqliteJournal::rebuild(&path, dry_run));
+    let rebuilt = work.await.map_err(|error| Failure::of(Exit::INTERNAL, &error))??;
+    let table = |of: &RebuiltTable| json!({ "table": of.table, "rows": of.rows, "new": of.new, "gone": of.gone });
+    if output.is_json() {
+        let tables: Vec<_> = rebuilt.tables.iter().map(table).collect();
+        return Ok(output.document(&json!({ "events": rebuilt.events, "dry_run": dry_run, "tables": tables }))?);
+    }
+    for RebuiltTable { table, rows, new, gone } in &rebuilt.tables {
+        let changed = if (*new, *gone) == (0, 0) { "as before".to_owned() } else { format!("{new} new, {gone} gone") };
+        output.line(&format!("{table:<17} {:>10} rows, {changed}", rows))?;
+    }
+    let done = if dry_run { "nothing was changed" } else { "done" };
+    Ok(output.line(&format!("{} events read: {done}", rebuilt.events))?)
 }
 
 fn when(at_ms: i64) -> String {

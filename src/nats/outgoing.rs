@@ -21,6 +21,7 @@ pub enum Outgoing {
     TaskSkipped(TaskEnded),
     TaskParked(TaskHeld),
     TaskBlocked(TaskHeld),
+    Workflow(WorkflowStep),
     /// For workspace agents, with `TaskDispatched`.
     Execute(Execute),
 }
@@ -154,6 +155,64 @@ pub struct TaskHeld {
     pub timestamp: Timestamp,
 }
 
+/// What is new of a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkflowNews {
+    Created,
+    WaitingApproval,
+    /// An approval that does not decide yet.
+    Voted,
+    Approved,
+    Rejected,
+    Escalated,
+    Completed,
+    Failed,
+}
+
+/// `orchestration.workflow.*`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkflowStep {
+    /// Which of them.
+    #[serde(skip)]
+    pub news: WorkflowNews,
+    pub workflow_id: String,
+    pub workflow_type: &'static str,
+    pub feature_id: String,
+    pub from_status: &'static str,
+    pub status: &'static str,
+    pub trigger: &'static str,
+    /// In which it happened.
+    pub phase: &'static str,
+    pub attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The one that follows in its chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_workflow_id: Option<String>,
+    pub timestamp: Timestamp,
+}
+
+impl WorkflowNews {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::Created => "orchestration.workflow.created",
+            Self::WaitingApproval => "orchestration.workflow.waiting_approval",
+            Self::Voted => "orchestration.workflow.voted",
+            Self::Approved => "orchestration.workflow.approved",
+            Self::Rejected => "orchestration.workflow.rejected",
+            Self::Escalated => "orchestration.workflow.escalated",
+            Self::Completed => "orchestration.workflow.completed",
+            Self::Failed => "orchestration.workflow.failed",
+        }
+    }
+}
+
 /// `agent.cmd.execute`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Execute {
@@ -181,11 +240,12 @@ impl Outgoing {
             Self::TaskSkipped(_) => "orchestration.task.skipped",
             Self::TaskParked(_) => "orchestration.task.parked",
             Self::TaskBlocked(_) => "orchestration.task.blocked",
+            Self::Workflow(step) => step.news.subject(),
             Self::Execute(_) => "agent.cmd.execute",
         }
     }
 
-    /// The task; of events about a whole story, the story.
+    /// The task; of events about a whole story, the story; of workflows, the workflow.
     #[must_use]
     pub fn ordering_key(&self) -> &str {
         match self {
@@ -199,6 +259,7 @@ impl Outgoing {
             Self::TaskFailed(event) => &event.task_id,
             Self::TaskCancelled(event) | Self::TaskSkipped(event) => &event.task_id,
             Self::TaskParked(event) | Self::TaskBlocked(event) => &event.task_id,
+            Self::Workflow(step) => &step.workflow_id,
             Self::Execute(event) => &event.task_id,
         }
     }
@@ -216,6 +277,7 @@ impl Outgoing {
             Self::TaskFailed(event) => serde_json::to_value(event),
             Self::TaskCancelled(event) | Self::TaskSkipped(event) => serde_json::to_value(event),
             Self::TaskParked(event) | Self::TaskBlocked(event) => serde_json::to_value(event),
+            Self::Workflow(step) => serde_json::to_value(step),
             Self::Execute(event) => serde_json::to_value(event),
         }?;
         payload["event_type"] = self.subject().into();

@@ -10,8 +10,10 @@ use moothall_actors::domain::id::{Role, RunId, StreamId, TaskId};
 use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::task::TaskSpec;
 use moothall_actors::domain::verdict::{Outcome, Ranked};
-use moothall_actors::ports::{JournalError, whole_stream};
+use moothall_actors::domain::workflow::WorkflowId;
+use moothall_actors::ports::{Journal as _, JournalError, whole_stream};
 
+use super::workflow::OfWorkflow;
 use crate::store::SqliteJournal;
 
 /// Tasks and plans that are remembered: what goes out at one time is of few of them.
@@ -27,6 +29,7 @@ pub(super) struct Facts {
     plans: Remembered<Arc<str>, Arc<Cause>>,
     /// Whether the winners of these runs passed their checks.
     verdicts: Remembered<RunId, bool>,
+    workflows: Remembered<WorkflowId, Arc<OfWorkflow>>,
 }
 
 /// What never changes of a task that has begun.
@@ -44,7 +47,18 @@ pub(super) struct OfTask {
 
 impl Facts {
     pub(super) fn new(store: Arc<SqliteJournal>) -> Self {
-        Self { store, tasks: Remembered::default(), plans: Remembered::default(), verdicts: Remembered::default() }
+        let (tasks, plans) = (Remembered::default(), Remembered::default());
+        Self { store, tasks, plans, verdicts: Remembered::default(), workflows: Remembered::default() }
+    }
+
+    /// `None` = there is no such workflow.
+    pub(super) async fn of_workflow(&self, id: WorkflowId) -> Result<Option<Arc<OfWorkflow>>, JournalError> {
+        if let Some(known) = self.workflows.get(&id) {
+            return Ok(Some(known));
+        }
+        let Some(workflow) = self.store.workflow(id).await? else { return Ok(None) };
+        let of = OfWorkflow { workflow_type: workflow.workflow_type, feature_id: workflow.feature_id };
+        Ok(Some(self.workflows.keep(id, Arc::new(of))))
     }
 
     /// Asks for those that are not remembered, before they are asked for one by one.

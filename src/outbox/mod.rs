@@ -11,6 +11,7 @@ mod facts;
 mod finals;
 mod lost;
 mod wording;
+mod workflow;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,7 @@ const CURSOR: &str = "outbox";
 const OFF: &str = "off";
 
 /// What others are told of.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "DeliberationFailed",
     "ExecutionRequested",
     "MessageRejected",
@@ -50,6 +51,7 @@ const KINDS: [&str; 15] = [
     "TaskQueued",
     "TaskSkipped",
     "VerdictReached",
+    "WorkflowAdvanced",
 ];
 
 /// The daemon's outbox.

@@ -14,12 +14,14 @@ use moothall_actors::domain::plan::Approval;
 use moothall_actors::domain::queue::Entry;
 use moothall_actors::domain::task::TaskSpec;
 use moothall_actors::domain::verdict::{Ranked, Verdict};
+use moothall_actors::domain::workflow::WorkflowId;
 use moothall_actors::ports::JournalError;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::ends::{Of, named};
 use super::facts::{Facts, OfTask};
+use super::workflow;
 use crate::nats::outgoing::{
     Decision, DeliberationCompleted, DeliberationFailed, Execute, Outgoing, PhaseChanged, PlanApproved, TaskDispatched,
     TaskHeld, TaskQueued,
@@ -56,6 +58,12 @@ pub(super) async fn publication(facts: &Facts, recorded: Recorded) -> Result<Opt
             facts.forget_task(&entry.task);
             let cause = facts.of_plan(&entry.plan.clone().unwrap_or_default()).await?;
             Ok(place.publication(queued(&entry, place.time), &cause))
+        }
+        Event::WorkflowAdvanced(step) => {
+            let id = stream.as_str().strip_prefix("workflow/").and_then(WorkflowId::parse);
+            let Some(id) = id else { return Ok(None) };
+            let Some(of) = facts.of_workflow(id).await? else { return Ok(None) };
+            Ok(place.publication(workflow::step(id, &of, &step, place.time), &Cause::default()))
         }
         event => {
             let Some((task, run)) = whose(stream.as_str(), &event) else { return Ok(None) };

@@ -69,6 +69,15 @@ pub enum StoreError {
     Read(#[from] JournalError),
 }
 
+/// Why the tables beside the journal were not made anew. They are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Read(#[from] JournalError),
+}
+
 /// Why a backup did not take a store's place. The store is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::error::OpenError;
+use super::foreign;
 
 /// One script per schema version, the first makes version 1. A released script never changes.
 const SCRIPTS: [&str; 5] = [
@@ -16,6 +17,9 @@ const SCRIPTS: [&str; 5] = [
     include_str!("migrations/0004_exchange.sql"),
     include_str!("migrations/0005_workflows.sql"),
 ];
+
+/// The step whose tables have the names of another program's.
+const WORKFLOWS: usize = 4;
 
 /// Marks the file as ours for `file` and for us: the letters `Moot`.
 const APPLICATION_ID: i64 = 0x4d6f_6f74;
@@ -40,7 +44,7 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<usize, OpenError> 
 }
 
 /// Takes the steps after those that were `taken`. A file with other tables, such as one of an older program, keeps
-/// them.
+/// them, some under another name.
 pub(super) fn migrate(conn: &mut Connection, taken: usize) -> rusqlite::Result<()> {
     SCRIPTS.iter().enumerate().skip(taken).try_for_each(|(step, script)| take_step(conn, step, script))
 }
@@ -66,6 +70,9 @@ pub(super) fn reserve_auto_vacuum(conn: &Connection) -> rusqlite::Result<()> {
 
 fn take_step(conn: &mut Connection, step: usize, script: &str) -> rusqlite::Result<()> {
     let transaction = conn.transaction()?;
+    if step == WORKFLOWS {
+        foreign::set_aside(&transaction)?;
+    }
     transaction.execute_batch(script)?;
     if step == 0 {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -129,7 +136,7 @@ mod tests {
         let mut older = Connection::open_in_memory().unwrap();
         older.execute_batch("CREATE TABLE workflows (id TEXT); INSERT INTO workflows VALUES ('w-1')").unwrap();
         migrated(&mut older).unwrap();
-        let kept: String = older.query_row("SELECT id FROM workflows", [], |row| row.get(0)).unwrap();
+        let kept: String = older.query_row("SELECT id FROM speckit_workflows", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "w-1");
     }
 

@@ -18,6 +18,7 @@ mod connection;
 mod error;
 mod exchange;
 mod fault;
+mod foreign;
 mod lock;
 mod migration;
 mod projection;
@@ -26,6 +27,7 @@ mod prune;
 mod query;
 mod queue;
 mod reader;
+mod rebuild;
 mod restore;
 mod retention;
 mod row;
@@ -57,8 +59,9 @@ use tokio::sync::watch;
 
 use self::checkpoint::Checkpoints;
 pub use self::connection::Durability;
-pub use self::error::{OpenError, RestoreError, StoreError};
+pub use self::error::{OpenError, RebuildError, RestoreError, StoreError};
 pub use self::fault::{FaultHook, FaultPoint, UnknownFaultPoint};
+pub use self::foreign::{Foreign, ForeignWorkflow};
 use self::lock::StoreLock;
 pub use self::prunable::Retained;
 pub use self::query::EventQuery;
@@ -72,6 +75,25 @@ pub use self::url::DatabaseUrl;
 pub use self::verify::VerifyReport;
 use self::writer::{Shared, Writer};
 use crate::folder::TemporaryFolder;
+
+/// What came of making the tables beside the journal anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// That they were made from.
+    pub events: u64,
+    pub tables: Vec<RebuiltTable>,
+}
+
+/// One of these tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebuiltTable {
+    pub table: &'static str,
+    pub rows: u64,
+    /// Of them, those that were not there before.
+    pub new: u64,
+    /// Those that were there before and are not now.
+    pub gone: u64,
+}
 
 /// How a store behaves. The defaults are the daemon's.
 #[derive(Clone)]
@@ -154,6 +176,12 @@ impl SqliteJournal {
     /// there is a store unless it may be replaced. Blocks for as long as the backup is big.
     pub fn restore(from: &Path, to: &Path, replace: bool) -> Result<Restored, RestoreError> {
         restore::restore(from, to, replace)
+    }
+
+    /// Makes the tables beside the journal anew, from its events; refuses while somebody holds the store. Blocks for as long
+    /// as the journal is big. `keep`: nothing is changed, it is only told what would be.
+    pub fn rebuild(path: &Path, keep: bool) -> Result<Rebuilt, RebuildError> {
+        rebuild::rebuild(path, keep)
     }
 
     fn start(

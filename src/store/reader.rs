@@ -14,11 +14,12 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::error::{OpenError, ReadError, StoreError};
+use super::foreign::Foreign;
 use super::prunable::{self, Retained};
 use super::query::{self, EventQuery};
 use super::row::StoredEvent;
 use super::verify::{self, VerifyReport};
-use super::{backup, connection, exchange, workflow};
+use super::{backup, connection, exchange, foreign, workflow};
 
 /// Reads at once: more would only wait for the same two cores and the same disk.
 const CONNECTIONS: usize = 4;
@@ -160,6 +161,11 @@ impl StoreReader {
     pub async fn workflows(&self, query: &WorkflowQuery) -> Result<Vec<Workflow>, JournalError> {
         let query = query.clone();
         self.read(move |conn| workflow::list(conn, &query)).await
+    }
+
+    /// What the program before left in this file.
+    pub async fn foreign(&self) -> Result<Foreign, JournalError> {
+        self.read(foreign::read).await
     }
 
     pub async fn waking(&self) -> Result<Vec<(WorkflowId, Timestamp)>, JournalError> {

@@ -191,13 +191,13 @@ impl Live {
         }
     }
 
-    fn batch(&self, first: EventId, steps: Vec<Transition>, next: Option<Created>) -> Batch {
+    fn batch(&self, first: EventId, steps: Vec<Transition>, next: Option<Box<Created>>) -> Batch {
         let version = self.state.as_ref().map_or(0, |state| state.workflow.version);
         let steps = steps.into_iter().map(|step| Event::WorkflowAdvanced(Arc::new(step)));
         let mut ids = std::iter::once(first).chain(std::iter::repeat_with(|| self.world.ports.ids.event_id()));
         let mut appends = vec![append(&self.world, self.id, version, steps.collect(), &mut ids)];
         if let Some(created) = next {
-            appends.push(append(&self.world, created.workflow, 0, beginning(created), &mut ids));
+            appends.push(append(&self.world, created.workflow, 0, beginning(*created), &mut ids));
         }
         Batch::of(appends)
     }

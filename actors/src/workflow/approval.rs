@@ -86,10 +86,10 @@ impl State {
     }
 
     /// The workflow that follows in the chain, with what came of this one.
-    fn next(&self, artifact: &Artifact, id: WorkflowId) -> Option<Created> {
+    fn next(&self, artifact: &Artifact, id: WorkflowId) -> Option<Box<Created>> {
         let workflow = &*self.workflow;
         let (first, rest) = workflow.chain.split_first()?;
-        Some(Created {
+        Some(Box::new(Created {
             workflow: id,
             workflow_type: *first,
             feature_id: workflow.feature_id.clone(),
@@ -104,7 +104,7 @@ impl State {
                 artifact: artifact.content.clone(),
             })),
             request: None,
-        })
+        }))
     }
 
     pub(super) fn reject(&self, asked: &Asked) -> Result<Effect, WorkflowError> {

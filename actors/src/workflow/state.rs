@@ -83,7 +83,7 @@ pub(crate) enum Effect {
     /// Nothing is to be done: it is so already, or it does not concern anybody any more.
     Keep,
     /// These happen together, with the beginning of the next workflow of a chain.
-    Write { steps: Vec<Transition>, next: Option<Created> },
+    Write { steps: Vec<Transition>, next: Option<Box<Created>> },
 }
 
 /// One workflow while somebody works on it.

@@ -19,7 +19,7 @@ struct Story {
     ids: u8,
     now: Timestamp,
     /// What it began after itself.
-    next: Option<Created>,
+    next: Option<Box<Created>>,
 }
 
 fn created(approval: ApprovalRule) -> Created {

@@ -19,3 +19,4 @@ mod restarts;
 mod selection;
 mod simulation;
 mod story;
+mod workflows;

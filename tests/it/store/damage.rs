@@ -30,7 +30,7 @@ async fn a_store_of_a_newer_program_is_left_alone() {
     open(&path).unwrap().close().await;
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = open(&path).unwrap_err();
-    assert!(matches!(error, OpenError::TooNew { found: 99, known: 4, .. }), "{error}");
+    assert!(matches!(error, OpenError::TooNew { found: 99, known: 5, .. }), "{error}");
     assert!(matches!(SqliteJournal::open_read_only(&path), Err(OpenError::TooNew { .. })));
     assert_eq!(error.exit_code(), 65);
 }

@@ -28,6 +28,7 @@ use moothall_actors::ports::{Batch, Journal};
 use serde_json::value::RawValue;
 
 use super::sample::{accepted, agent, call_failed, cancelled, completed, council, failed, new, role, task_id};
+use super::sample_workflows::workflows;
 
 fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/events-v1.jsonl")
@@ -289,7 +290,14 @@ fn values() -> Vec<Event> {
     let later = [prompts, Event::SeatJoined { seat: runner }];
     let deliberation = [plan(), Event::DeliberationResumed {}].into_iter().chain(answers()).chain(ends);
     let first = tasks.into_iter().chain(deliberation).chain(councils()).chain(later).chain(selected()).chain(drafted());
-    first.chain(queued()).chain(informed()).chain(shared()).chain(made_by_several()).chain(executed()).collect()
+    first
+        .chain(queued())
+        .chain(informed())
+        .chain(shared())
+        .chain(made_by_several())
+        .chain(executed())
+        .chain(workflows())
+        .collect()
 }
 
 /// A wave that went to the executor, a run that left it, and a task whose calls it makes where one is named.

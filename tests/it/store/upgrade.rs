@@ -13,16 +13,20 @@ use moothall::store::{SqliteJournal, StoreOptions};
 use moothall_actors::domain::answer::{Class, Failure};
 use moothall_actors::domain::council::{Defaults, Endpoint, Sampling};
 use moothall_actors::domain::id::{EventId, Stage};
+use moothall_actors::domain::json::Json;
 use moothall_actors::domain::task::TaskDraft;
+use moothall_actors::domain::workflow::{ApprovalRule, Dispatch, WorkflowId, WorkflowStatus, WorkflowType};
 use moothall_actors::error::SystemError;
 use moothall_actors::ports::{IdSource, ModelCall, Ports, TaskStatus};
 use moothall_actors::queue::{Limits, MemoryQueue};
 use moothall_actors::testing::{FakeChecks, FakeClock, FakeModel, Reaction, embedded_prompts, spec};
 use moothall_actors::view::TaskState;
-use moothall_actors::{CouncilDraft, Hold, Prompts, Settings, System};
+use moothall_actors::{Asked, CouncilDraft, Hold, NewWorkflow, Prompts, Settings, System, Wish};
 use rusqlite::Connection;
 
 use super::sample::{role, task_id};
+
+const WORKFLOW: WorkflowId = WorkflowId([5; 16]);
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -106,6 +110,25 @@ impl Life {
         self.system.submit(Some(task_id(task)), spec(draft), Hold::Background).await.unwrap()
     }
 
+    /// One that waits for its approval.
+    async fn workflow(&self) {
+        let new = NewWorkflow {
+            id: Some(WORKFLOW),
+            workflow_type: WorkflowType::Specify,
+            description: "what the workflow asks for".into(),
+            slug: "golden".into(),
+            context: Some(Json::parse(r#"{"priority":"P1"}"#).unwrap()),
+            dispatch: Dispatch::Manual,
+            approval: ApprovalRule::default(),
+            chain: vec![WorkflowType::Plan],
+            request: None,
+        };
+        self.system.create_workflow(new).await.unwrap();
+        let phase_result = Some(Json::parse(r#"{"content":"draft"}"#).unwrap());
+        let asked = Asked { phase_result, ..Asked::plain(Wish::Complete) };
+        self.system.advance_workflow(WORKFLOW, asked).await.unwrap();
+    }
+
     pub(super) async fn end(self) {
         self.system.kill().await;
         self.store.close().await;
@@ -127,6 +150,7 @@ async fn write(path: &Path) {
     let cancelled = life.submit("g-cancelled").await;
     life.system.cancel(&task_id("g-cancelled"), "not needed").await.unwrap();
     cancelled.outcome().await.unwrap_err();
+    life.workflow().await;
     let _open = life.submit("g-open").await;
     while life.model.in_flight() < 3 || life.model.counts().keys().all(|call| call.wave.stage != Stage::Critique) {
         tokio::task::yield_now().await;
@@ -197,6 +221,7 @@ async fn tasks_verdicts_and_councils_of_a_golden_store_are_there_and_it_goes_on(
         councils_are_there(&life, &name);
         ended_tasks_are_there(&life, &name).await;
         the_open_one_goes_on(&life, &name).await;
+        the_workflow_goes_on(&life, &name).await;
         life.submit("g-new").await.outcome().await.unwrap();
         let report = life.store.verify().await.unwrap();
         assert!(report.is_sound() && report.tasks == 6, "{name}: {report:?}");
@@ -232,6 +257,22 @@ async fn ended_tasks_are_there(life: &Life, name: &str) {
     assert!(
         matches!(&cancelled.state, TaskState::Ended(SystemError::Cancelled { reason }) if **reason == *"not needed")
     );
+}
+
+/// Stores of before the fifth schema have none.
+async fn the_workflow_goes_on(life: &Life, name: &str) {
+    let Ok(waiting) = life.system.workflow(WORKFLOW).await else {
+        assert!(["store-v1", "store-v2", "store-v3", "store-v4"].iter().any(|early| name.starts_with(early)), "{name}");
+        return;
+    };
+    assert_eq!((waiting.status, &*waiting.feature_id), (WorkflowStatus::WaitingApproval, "001-golden"), "{name}");
+    for wish in [Wish::Approve, Wish::Complete, Wish::Approve] {
+        life.system.advance_workflow(WORKFLOW, Asked::plain(wish)).await.unwrap();
+    }
+    let done = life.system.workflow(WORKFLOW).await.unwrap();
+    assert_eq!(done.status, WorkflowStatus::Completed, "{name}");
+    let next = life.system.workflow(done.next.unwrap()).await.unwrap();
+    assert_eq!((next.workflow_type, &next.feature_id), (WorkflowType::Plan, &done.feature_id), "{name}");
 }
 
 /// Its proposals were durable: they are not asked for again.

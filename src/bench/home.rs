@@ -1,5 +1,7 @@
 //! A folder and a simulated model server, for daemons that live there one after the other.
 
+use std::path::PathBuf;
+
 use super::BenchError;
 use crate::folder::TemporaryFolder;
 use crate::process::Process;
@@ -33,9 +35,14 @@ impl Home {
         answer.json().await.map_err(failed)
     }
 
+    /// Where its daemons keep their journal.
+    pub(super) fn store(&self) -> PathBuf {
+        self.folder.path().join("bench.db")
+    }
+
     /// A daemon on the folder's store, without events unless `more` of the environment says so.
     pub(super) async fn start(&self, more: &[(&str, &str)]) -> Result<Process, BenchError> {
-        let database = format!("sqlite:///{}", self.folder.path().join("bench.db").display());
+        let database = format!("sqlite:///{}", self.store().display());
         let model = format!("http://{}", self.model.told("http")?);
         let environment = [
             ("GRPC_PORT", "0"),

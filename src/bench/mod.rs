@@ -18,6 +18,7 @@ mod queue;
 mod ray;
 mod replicas;
 mod report;
+mod workflows;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use self::queue::{QueuePlan, QueueReport, Rate, queue};
 pub use self::ray::{ExecutorMemory, Peer, RayPlan, RayReport, RayRow, WaveCost, ray};
 pub use self::replicas::{ReplicaFigures, ReplicaPlan, ReplicaReport, ReplicaRow, replicas};
 pub use self::report::{Report, Row};
+pub use self::workflows::{RequestRate, WaitingCost, WorkflowsPlan, WorkflowsReport, workflows};
 
 use self::daemon::Daemon;
 use self::floor::{Bodies, Floor};

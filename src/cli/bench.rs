@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::output::Output;
 use crate::bench::{
     self, BenchError, EventsPlan, ExecutorMemory, Memory, Plan, QueuePlan, Rate, RayPlan, RayReport, RayRow,
-    ReplicaPlan, ReplicaRow, Row, WaveCost,
+    ReplicaPlan, ReplicaRow, RequestRate, Row, WaitingCost, WaveCost, WorkflowsPlan, WorkflowsReport,
 };
 use crate::telemetry;
 
@@ -71,6 +71,18 @@ pub enum OtherBench {
         events: u32,
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
         rounds: u32,
+    },
+    /// REST workflows over a durable store, and what those that wait cost
+    Workflows {
+        /// Connections at once
+        #[arg(long, default_value = "64", value_name = "N")]
+        connections: NonZeroUsize,
+        /// How long each measurement takes, in seconds
+        #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        window: u64,
+        /// Workflows that wait for their approval
+        #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        waiting: u32,
     },
     /// Agents on Ray over direct ones, a bare Python client, and Ray actors as one would use them oneself
     Ray(RayArgs),
@@ -191,6 +203,13 @@ async fn other_bench(other: OtherBench, output: &Output) -> Result<(), Failure> 
             report.outbox.iter().try_for_each(|rate| tell_rate(output, "gone out", "publish and ack", rate))?;
             serde_json::to_value(&report).map_err(internal)?
         }
+        OtherBench::Workflows { connections, window, waiting } => {
+            let (window, waiting) = (Duration::from_secs(window), waiting as usize);
+            let plan = WorkflowsPlan { connections: connections.get(), window, waiting };
+            let report = bench::workflows(&plan).await.map_err(failed)?;
+            tell_workflows(output, &report)?;
+            serde_json::to_value(&report).map_err(internal)?
+        }
         OtherBench::Ray(args) => serde_json::to_value(ray(args, output).await?).map_err(internal)?,
     };
     output.document(&report)?;
@@ -233,6 +252,23 @@ async fn ray(args: RayArgs, output: &Output) -> Result<RayReport, Failure> {
         ))?;
     }
     Ok(report)
+}
+
+fn tell_workflows(output: &Output, report: &WorkflowsReport) -> Result<(), Failure> {
+    if output.is_json() {
+        return Ok(());
+    }
+    for (what, rate) in [("GET", &report.get), ("create and advance", &report.create_and_advance)] {
+        let RequestRate { per_s, p50_ms, p99_ms, cpu_us } = rate;
+        output
+            .line(&format!("{what:>18}: {per_s:>8.0}/s, p50 {p50_ms:.1}, p99 {p99_ms:.1} ms, {cpu_us:.0} µs of CPU"))?;
+    }
+    let WaitingCost { workflows, start_ms, empty_start_ms, bytes_each, .. } = &report.waiting;
+    let waiting = format!("{start_ms:.0} ms to start (empty {empty_start_ms:.0}), {bytes_each:.0} bytes each");
+    output.line(&format!("{workflows:>10} waiting: {waiting}"))?;
+    let WaitingCost { with_deadline_start_ms, with_deadline_bytes_each, .. } = &report.waiting;
+    let waiting = format!("{with_deadline_start_ms:.0} ms to start, {with_deadline_bytes_each:.0} bytes each");
+    Ok(output.line(&format!("    with deadlines: {waiting}"))?)
 }
 
 fn tell_rate(output: &Output, what: &str, floor: &str, rate: &Rate) -> Result<(), Failure> {

@@ -31,6 +31,7 @@ mod task;
 mod verdict;
 mod watch;
 mod work;
+mod workflow;
 
 use std::io;
 use std::process::ExitCode;
@@ -100,6 +101,8 @@ enum Command {
     /// Look at plans, and have them carried out
     #[command(subcommand)]
     Plan(plan::PlanCommand),
+    /// Spec Kit stages with a human's decision after each phase
+    Workflow(workflow::WorkflowArgs),
     /// Look at the server that events come from and go to
     #[command(subcommand)]
     Nats(nats::NatsCommand),
@@ -172,6 +175,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Task(command) => task::run(command, &connect(server).await?, output).await,
         Command::Queue(command) => queue::run(command, &connect(server).await?, output).await,
         Command::Plan(command) => plan::run(command, server, output).await,
+        Command::Workflow(args) => workflow::run(args, output).await,
         Command::Nats(command) => nats::run(command, output).await,
         Command::Verdict(args) => document::verdict(args, server, output).await,
         Command::Why(args) => document::why(args, server, output).await,

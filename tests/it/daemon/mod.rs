@@ -29,3 +29,4 @@ mod shared;
 mod shared_troubles;
 mod streams;
 mod wire;
+mod workflows;

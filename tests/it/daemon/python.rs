@@ -59,6 +59,11 @@ pub(super) async fn executor(executor: SocketAddr, model: SocketAddr) -> Result<
     Ok(serde_json::from_str(&run("executor.py", &[&executor, &model]).await?)?)
 }
 
+/// All that one does with REST workflows who has the contract and nothing else. What was seen.
+pub(super) async fn workflows(daemon: SocketAddr) -> Result<Value> {
+    Ok(serde_json::from_str(&run("workflows.py", &[&daemon.to_string()]).await?)?)
+}
+
 /// Somebody else's side of the events: what it saw.
 pub(super) async fn events(server: &str, what: &str) -> Result<Value> {
     Ok(serde_json::from_str(&run("events.py", &[server, what]).await?)?)

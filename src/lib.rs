@@ -12,6 +12,7 @@ pub mod error;
 pub mod folder;
 pub mod grpc;
 pub mod http;
+pub mod hub;
 pub mod intake;
 pub mod line;
 mod listen;

@@ -203,6 +203,11 @@ impl System {
         Ok(self.world.ports.journal.tasks(query).await?)
     }
 
+    /// What is known of each of these tasks, as its row; those that are not known are left out.
+    pub async fn find(&self, tasks: &[TaskId]) -> Result<Vec<TaskRow>, SystemError> {
+        Ok(self.world.ports.journal.find(tasks).await?)
+    }
+
     /// Admits nothing more, lets running work finish until the deadline, then stops every actor. What is left goes on
     /// at the next start.
     pub async fn drain(&self, deadline: Duration) -> Drained {

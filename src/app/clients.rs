@@ -1,10 +1,12 @@
-//! What the daemon calls: model servers, outside agents, the executor and the context service. Nothing is connected yet.
+//! What the daemon calls: model servers, outside agents, the executor, the context service and the agent hub. Nothing is
+//! connected yet.
 
 use std::sync::Arc;
 
 use super::{AppError, settings};
 use crate::config::Config;
 use crate::context::ContextClient;
+use crate::hub::{BuiltInHub, HubClient};
 use crate::ray::RayExecutor;
 use crate::runner::RunnerModel;
 use crate::vllm::VllmModel;
@@ -17,6 +19,10 @@ pub(super) struct Clients {
     pub(super) executor: Option<Arc<RayExecutor>>,
     /// Likewise.
     pub(super) context: Option<Arc<ContextClient>>,
+    /// Likewise: the hub elsewhere.
+    pub(super) hub: Option<Arc<HubClient>>,
+    /// The hub here.
+    pub(super) built_in: BuiltInHub,
 }
 
 impl Clients {
@@ -28,6 +34,8 @@ impl Clients {
         let context = config.context.service.clone();
         let context = context.map(|service| ContextClient::new(service, config.context.settings));
         let (executor, context) = (executor.transpose()?.map(Arc::new), context.transpose()?.map(Arc::new));
-        Ok(Self { model, runners, executor, context })
+        let hub = HubClient::new(&config.hub)?.map(Arc::new);
+        let built_in = BuiltInHub::new(config.workflows.roles.clone(), &config.hub);
+        Ok(Self { model, runners, executor, context, hub, built_in })
     }
 }

@@ -11,6 +11,7 @@ use super::clients::Clients;
 use super::{events, queue};
 use crate::context::ContextState;
 use crate::http::{Components, Health, probe};
+use crate::hub::{HubClient, HubState};
 use crate::ray::{RayExecutor, RayState};
 use crate::runner::RunnerModel;
 use crate::store::SqliteJournal;
@@ -25,6 +26,7 @@ pub(super) type Unreachable = watch::Receiver<Arc<str>>;
 /// Looks after what does not heal by being used.
 pub(super) fn watch(clients: &Clients) -> Unreachable {
     watch_executor(clients.executor.as_ref());
+    watch_hub(clients.hub.as_ref());
     watch_models(clients.model.clone())
 }
 
@@ -69,11 +71,24 @@ fn watch_executor(executor: Option<&Arc<RayExecutor>>) {
     });
 }
 
+/// Phases may be hours apart: whoever waits for one should know before whether its hub is there.
+fn watch_hub(hub: Option<&Arc<HubClient>>) {
+    let Some(weak) = hub.map(Arc::downgrade) else { return };
+    tokio::spawn(async move {
+        while let Some(hub) = weak.upgrade() {
+            // It keeps what it found.
+            let _ = hub.look().await;
+            drop(hub);
+            tokio::time::sleep(PROBE_EVERY).await;
+        }
+    });
+}
+
 /// Asked often; looks at what is known and asks nobody.
 pub(super) fn components(
     system: System,
     store: Arc<SqliteJournal>,
-    Clients { model, runners, executor, context }: Clients,
+    Clients { model, runners, executor, context, hub, built_in: _ }: Clients,
     (unreachable, events, queue): (Unreachable, events::Watch, Option<Arc<dyn SharedQueue>>),
 ) -> impl Fn() -> Components + Send + Sync {
     let of_system = probe(system, store);
@@ -95,6 +110,7 @@ pub(super) fn components(
             executor.iter().filter_map(|executor| Some(("executor".to_owned(), of_executor(executor.state()?)))),
         );
         components.extend(context.iter().map(|context| ("context".to_owned(), of_context(context.state()))));
+        components.extend(hub.iter().map(|hub| ("hub".to_owned(), of_hub(hub.state()))));
         components
     }
 }
@@ -112,6 +128,14 @@ fn of_context(state: Option<ContextState>) -> Health {
     match state {
         Some(ContextState::Degraded { why }) => Health::Degraded(why),
         Some(ContextState::Healthy) | None => Health::Healthy,
+    }
+}
+
+/// Before the first look it has not failed.
+fn of_hub(state: Option<HubState>) -> Health {
+    match state {
+        Some(HubState::Away { why }) => Health::Degraded(why),
+        Some(HubState::Healthy) | None => Health::Healthy,
     }
 }
 

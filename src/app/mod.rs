@@ -41,6 +41,7 @@ use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::grpc::ModelServers;
 use crate::http::{Readiness, Stage};
+use crate::hub::PhaseHub;
 use crate::intake::Intake;
 use crate::listen::listen;
 use crate::store::{OpenError, SqliteJournal};
@@ -79,6 +80,8 @@ pub enum AppError {
     Context(#[from] crate::context::StartError),
     #[error(transparent)]
     Executor(#[from] crate::ray::StartError),
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubStartError),
     #[error("the policy cannot be used")]
     Policy(#[from] PolicyError),
     #[error("the prompts cannot be used")]
@@ -111,7 +114,7 @@ impl AppError {
             Self::Listen { .. } | Self::Start(_) | Self::Councils(_) => 69,
             Self::Store(error) => error.exit_code(),
             Self::Model(_) | Self::Policy(_) | Self::Prompts(_) | Self::PromptFolder { .. } => 64,
-            Self::Configuration(_) | Self::Context(_) | Self::Executor(_) => 64,
+            Self::Configuration(_) | Self::Context(_) | Self::Executor(_) | Self::Hub(_) => 64,
             Self::JournalLost { exit_code, .. } => *exit_code,
             Self::Fault(_) | Self::Server(_) => 70,
         }
@@ -154,6 +157,8 @@ pub async fn run(
     let unreachable = health::watch(&clients);
     let models_standing = replica_states(clients.model.clone());
     let intake = Intake::new(system.clone(), settings::intake(&config));
+    let hub = clients.built_in.clone();
+    hub.open(system.clone(), intake.clone());
     let heard = (shared.clone(), clients.executor.clone());
     let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone()), heard).await?;
     let watched = (unreachable, events.watch(), shared);
@@ -184,6 +189,7 @@ pub async fn run(
             tracing::warn!(open = drained.open.len(), "runs are left in the journal and go on at the next start");
         }
     }
+    hub.close();
     events.end().await;
     end.send_replace(true);
     say_goodbye(grpc, http).await;
@@ -194,11 +200,11 @@ pub async fn run(
 fn ports(
     config: &Config,
     journal: Arc<StoredJournal>,
-    Clients { model, runners, executor, context }: &Clients,
+    Clients { model, runners, executor, context, hub, built_in }: &Clients,
     Queue { queue, shared }: Queue,
 ) -> Result<Ports, AppError> {
     Ok(Ports {
-        hub: None,
+        hub: Some(Arc::new(PhaseHub::new(built_in.clone(), hub.clone()))),
         executor: executor.clone().map(|client| client as Arc<dyn Executor>),
         model: Arc::new(Models::new(model.clone(), runners.clone())),
         checks: Arc::new(TextChecks::configured(&config.checks)?),

@@ -2,7 +2,7 @@
 
 use moothall_actors::domain::council::{Endpoint, Sampling};
 use moothall_actors::queue::Limits;
-use moothall_actors::{QueueSettings, Settings};
+use moothall_actors::{QueueSettings, Settings, WorkflowSettings};
 
 use super::councils;
 use crate::config::{AgentType, Config, HostPattern, ProfileConfig};
@@ -29,6 +29,7 @@ pub(super) fn system(config: &Config, store: &str) -> Settings {
         ray_fallback: config.executor.ray_fallback,
         executor_waves: config.executor.waves,
         backlog_by_executor: config.executor.is_named,
+        workflows: WorkflowSettings { phases: config.workflows.phases, ..WorkflowSettings::default() },
         queue: QueueSettings { holder: store.into(), ..config.queue.dispatch.clone() },
         ..Settings::default()
     }
@@ -92,6 +93,12 @@ fn model_profile(profile: &ProfileConfig) -> ModelProfile {
 mod tests {
     use super::*;
     use crate::config::Sources;
+
+    #[test]
+    fn as_many_phases_are_executed_as_configured() {
+        let sources = Sources { overrides: vec!["workflows.phases=7".to_owned()], ..Sources::default() };
+        assert_eq!(system(&Config::load(&sources).unwrap().config, "store").workflows.phases, 7);
+    }
 
     #[test]
     fn agents_may_name_this_machine_the_model_servers_and_the_profiles() {

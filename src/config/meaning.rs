@@ -15,7 +15,6 @@ use moothall_actors::domain::task::MAX_ROUNDS;
 use tracing_subscriber::EnvFilter;
 
 use super::host::HostPattern;
-use super::model;
 use super::raw::{
     RawAgents, RawChecks, RawConfig, RawContext, RawCouncils, RawDeliberation, RawLimits, RawLog, RawNats, RawPlans,
     RawQueue, RawRetention, RawRunners, RawServer, RawStore,
@@ -26,6 +25,7 @@ use super::section::{
     LimitsConfig, LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig,
     RunnersConfig, ServerConfig, StoreConfig, UnknownRole,
 };
+use super::{model, workflow};
 use crate::context::ContextSettings;
 use crate::line::ServiceAddress;
 use crate::nats::Start;
@@ -51,7 +51,8 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
     let plans = plans(&raw.plans, rules);
     let executor = executor(raw, rules);
     let context = context(&raw.context, rules);
-    let hub = optional(&raw.hub.url, |text| rules.web("hub.url", text));
+    let hub = workflow::hub(&raw.hub, rules);
+    let workflows = workflow::workflows(&raw.workflows, rules);
     let profiles = model::profiles(&raw.model.profiles, rules);
     let agents = agents(&raw.agents, rules);
     let runners = runners(&raw.runners, profiles.as_ref(), rules);
@@ -78,6 +79,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
         executor: executor?,
         context: context?,
         hub: hub?,
+        workflows: workflows?,
         model,
         profiles: profiles?,
         agents,
@@ -92,7 +94,7 @@ pub(super) fn config(raw: &RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
 }
 
 /// Empty means «none», which is never wrong.
-fn optional<T>(text: &str, rule: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+pub(super) fn optional<T>(text: &str, rule: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
     if text.is_empty() { Some(None) } else { rule(text).map(Some) }
 }
 

@@ -19,6 +19,7 @@ mod section;
 mod shown;
 mod source;
 mod value;
+mod workflow;
 
 use serde::Deserialize;
 
@@ -28,8 +29,8 @@ pub use problem::{ConfigError, ConfigProblem, Origin};
 pub use secret::{HIDDEN, Secret};
 pub use section::{
     AgentType, AgentsConfig, ChecksConfig, Config, ContextConfig, CouncilsConfig, DeliberationConfig, ExecutorConfig,
-    LimitsConfig, LogConfig, LogFormat, NatsConfig, PlansConfig, ProfileConfig, QueueConfig, RetentionConfig,
-    ServerConfig, StoreConfig, UnknownRole,
+    HubConfig, LimitsConfig, LogConfig, LogFormat, NatsConfig, PhaseRoles, PlansConfig, ProfileConfig, QueueConfig,
+    RetentionConfig, ServerConfig, StoreConfig, UnknownRole, WorkflowsConfig,
 };
 pub use source::{DEFAULTS, FIXED_NAMES, Sources};
 

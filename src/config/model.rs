@@ -78,7 +78,7 @@ fn urls(given: &[String], rules: &mut Rules<'_>) -> Option<Vec<Url>> {
 }
 
 /// A key stands in a header.
-fn key(name: &str, text: &str, rules: &mut Rules<'_>) -> Option<Secret> {
+pub(super) fn key(name: &str, text: &str, rules: &mut Rules<'_>) -> Option<Secret> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Some(Secret::new(text));
     }

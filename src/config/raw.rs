@@ -25,7 +25,8 @@ sections! {
         plans: RawPlans,
         executor: RawExecutor,
         context: RawContext,
-        hub: RawUrl,
+        hub: RawHub,
+        workflows: RawWorkflows,
         model: RawModel,
         agents: RawAgents,
         runners: RawRunners,
@@ -66,7 +67,33 @@ sections! {
         stall: f64,
     }
     RawPlans { max_tasks: i64, unknown_role: String, hold_until_phase: String, on_dependency_failure: String, }
-    RawUrl { url: String, }
+    RawHub { url: String, api_key: String, timeout: f64, retries: i64, retry_min: f64, retry_max: f64, }
+    RawWorkflows { dispatch: String, phases: i64, roles: RawRoles, approval: RawApproval, }
+    /// Empty = as for the type.
+    RawRoles {
+        specify: String,
+        specify_phase_1: String,
+        specify_phase_2: String,
+        plan: String,
+        plan_phase_1: String,
+        plan_phase_2: String,
+        tasks: String,
+        tasks_phase_1: String,
+        tasks_phase_2: String,
+        implement: String,
+        implement_phase_1: String,
+        implement_phase_2: String,
+    }
+    RawApproval {
+        approvers: Vec<String>,
+        quorum: i64,
+        deadline: f64,
+        on_deadline: String,
+        escalate_to: Vec<String>,
+        auto_approve_confidence: f64,
+        max_rework: i64,
+        confidence_threshold: f64,
+    }
     RawContext { address: String, token_budget: i64, timeout: f64, keep: f64, }
     RawModel {
         urls: Vec<String>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use moothall_actors::QueueSettings;
 use moothall_actors::domain::id::Role;
 use moothall_actors::domain::queue::OnDependencyFailure;
+use moothall_actors::domain::workflow::{ApprovalRule, Dispatch, Phase, WorkflowType};
 use url::Url;
 
 use super::host::HostPattern;
@@ -19,7 +20,7 @@ use crate::line::ServiceAddress;
 use crate::ray::RaySettings;
 use crate::runner::{RunnerAddress, RunnerKey};
 use crate::store::DatabaseUrl;
-use crate::vllm::VllmSettings;
+use crate::vllm::{Retry, VllmSettings};
 
 /// Everything the daemon can be told.
 #[derive(Clone, Debug)]
@@ -32,8 +33,8 @@ pub struct Config {
     pub plans: PlansConfig,
     pub executor: ExecutorConfig,
     pub context: ContextConfig,
-    /// `None` = the built-in hub.
-    pub hub: Option<Url>,
+    pub hub: HubConfig,
+    pub workflows: WorkflowsConfig,
     /// The servers and how they are called, ready for the adapter.
     pub model: VllmSettings,
     /// By name, for councils and agents that ask for one.
@@ -70,6 +71,41 @@ pub struct ContextConfig {
     pub service: Option<ServiceAddress>,
     pub token_budget: u32,
     pub settings: ContextSettings,
+}
+
+/// Who executes the phases of workflows, and how it is called.
+#[derive(Clone, Debug)]
+pub struct HubConfig {
+    /// `None` = the built-in hub.
+    pub url: Option<Url>,
+    /// For that hub only.
+    pub api_key: Option<Secret>,
+    /// Of one invocation, retries included.
+    pub timeout: Duration,
+    pub retry: Retry,
+}
+
+/// What becomes of workflows.
+#[derive(Clone, Debug)]
+pub struct WorkflowsConfig {
+    /// Of those that are created from now on.
+    pub dispatch: Dispatch,
+    /// That the hub executes at once; others wait.
+    pub phases: usize,
+    pub roles: PhaseRoles,
+    pub approval: ApprovalRule,
+}
+
+/// Which council of the built-in hub answers for which phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseRoles(pub(super) BTreeMap<(WorkflowType, Phase), Role>);
+
+impl PhaseRoles {
+    #[must_use]
+    pub fn of(&self, workflow_type: WorkflowType, phase: Phase) -> Role {
+        // The rules leave no phase out.
+        self.0.get(&(workflow_type, phase)).cloned().unwrap_or_else(Role::dev)
+    }
 }
 
 /// Where to listen.

@@ -18,19 +18,22 @@ pub(super) struct Shown {
     origin: Origin,
 }
 
-/// Keys that are checked but read by nothing yet.
-const UNREAD: [(&str, &str); 1] = [("hub", "url")];
+/// Keys that are checked but read by nothing yet: none in this version.
+const UNREAD: [(&str, &str); 0] = [];
 
 pub(super) fn all(values: &BTreeMap<String, (Value, Origin)>) -> Vec<Shown> {
-    let split = |key: &str| key.split_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
-    values
+    let split = |key: &str| key.rsplit_once('.').map(|(section, name)| (section.to_owned(), name.to_owned()));
+    let mut shown: Vec<_> = values
         .iter()
         .filter_map(|(key, (value, origin))| {
             let (section, name) = split(key)?;
             let value = value::hide(&name, value);
             Some(Shown { section, name, value, origin: origin.clone() })
         })
-        .collect()
+        .collect();
+    // A section before those inside it.
+    shown.sort_by(|a: &Shown, b| a.section.cmp(&b.section));
+    shown
 }
 
 pub(super) fn toml(shown: &[Shown]) -> String {
@@ -52,15 +55,14 @@ pub(super) fn toml(shown: &[Shown]) -> String {
 }
 
 pub(super) fn json(shown: &[Shown]) -> serde_json::Value {
-    let mut sections = Map::new();
+    let mut sections = serde_json::Value::from(Map::new());
     for key in shown {
-        let section = sections.entry(&key.section).or_insert_with(|| Map::new().into());
-        if let Some(section) = section.as_object_mut() {
-            let value = serde_json::to_value(&key.value).unwrap_or_default();
-            section.insert(key.name.clone(), value);
-        }
+        let path = key.section.split('.');
+        // Indexing an object makes what is missing.
+        let section = path.fold(&mut sections, |section, part| &mut section[part]);
+        section[&key.name] = serde_json::to_value(&key.value).unwrap_or_default();
     }
-    sections.into()
+    sections
 }
 
 pub(super) fn unread(shown: &[Shown]) -> Vec<String> {

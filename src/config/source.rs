@@ -16,7 +16,7 @@ use super::value;
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// The names that were fixed before this program, and the keys they stand for.
-pub const FIXED_NAMES: [(&str, &str); 23] = [
+pub const FIXED_NAMES: [(&str, &str); 24] = [
     ("AGENT_HUB_URL", "hub.url"),
     ("AGENT_TYPE", "agents.type"),
     ("ALLOW_MOCK_AGENTS", "agents.allow_mock"),
@@ -40,6 +40,7 @@ pub const FIXED_NAMES: [(&str, &str); 23] = [
     ("VLLM_TEMPERATURE", "model.temperature"),
     ("VLLM_TIMEOUT", "model.timeout"),
     ("VLLM_URL", "model.urls"),
+    ("WORKFLOW_DISPATCH", "workflows.dispatch"),
 ];
 
 /// What the names of variables that mean `section.key` begin with.
@@ -73,9 +74,7 @@ impl Layers {
     pub(super) fn read(sources: &Sources) -> Result<Self, toml::de::Error> {
         let mut layers = Self { values: BTreeMap::new(), problems: Vec::new() };
         for (section, keys) in toml::from_str::<BTreeMap<String, Table>>(DEFAULTS)? {
-            for (name, value) in keys {
-                layers.values.insert(format!("{section}.{name}"), (value, Origin::Default));
-            }
+            layers.default(&section, keys);
         }
         if let Some(path) = &sources.file {
             layers.take_file(path);
@@ -87,6 +86,21 @@ impl Layers {
         Ok(layers)
     }
 
+    /// A table that holds something is a section inside a section; an empty one is a value, to be filled at will.
+    fn default(&mut self, section: &str, keys: Table) {
+        for (name, value) in keys {
+            let key = format!("{section}.{name}");
+            match value {
+                Value::Table(inside) if !inside.is_empty() => self.default(&key, inside),
+                value => drop(self.values.insert(key, (value, Origin::Default))),
+            }
+        }
+    }
+
+    fn is_section(&self, name: &str) -> bool {
+        self.values.keys().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+    }
+
     fn take_file(&mut self, path: &Path) {
         let origin = Origin::File(path.to_owned());
         match read_file(path) {
@@ -96,8 +110,7 @@ impl Layers {
     }
 
     fn take_section(&mut self, section: &str, keys: Value, origin: &Origin) {
-        let start = format!("{section}.");
-        if !self.values.keys().any(|key| key.starts_with(&start)) {
+        if !self.is_section(section) {
             let rule = unknown("section", nearest(section, self.values.keys().filter_map(|key| key.split('.').next())));
             return self.refuse(section, None, rule, origin.clone());
         }
@@ -106,6 +119,10 @@ impl Layers {
         };
         for (name, given) in keys {
             let key = format!("{section}.{name}");
+            if self.is_section(&key) {
+                self.take_section(&key, given, origin);
+                continue;
+            }
             self.take(&key, origin.clone(), |default| value::fit(default, given.clone()).map_err(|rule| (rule, given)));
         }
     }
@@ -187,9 +204,11 @@ impl Layers {
     pub(super) fn table(&self) -> Table {
         let mut sections = Table::new();
         for (key, (value, _)) in &self.values {
-            let (section, name) = key.split_once('.').unwrap_or((key, ""));
-            let section = sections.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            if let Value::Table(section) = section {
+            let (path, name) = key.rsplit_once('.').unwrap_or((key, ""));
+            let section = path.split('.').try_fold(&mut sections, |section, part| {
+                section.entry(part).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+            });
+            if let Some(section) = section {
                 section.insert(name.to_owned(), value.clone());
             }
         }

@@ -32,6 +32,6 @@ mod properties;
 
 pub use header::Origin;
 pub use read::{Approval, approval, parse};
-pub use source::PHASES;
+pub use source::{PHASES, is_task_list};
 pub use strategy::{Derived, Strategy};
 pub use task::{Constraints, OnDependencyFailure, Plan, PlannedTask, Priority, Source};

@@ -55,7 +55,7 @@ pub(crate) use load::{Load, place_of};
 pub(crate) use metric::{CallMetrics, Counted};
 pub(crate) use response::{Completion, finish_of};
 pub(crate) use tries::Tries;
-pub(crate) use trouble::{Again, Trouble, excerpt, root};
+pub(crate) use trouble::{Again, Trouble, excerpt, retry_after, root};
 
 use call::Course;
 use exchange::Exchange;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use moothall::config::HostPattern;
 use moothall::config::{Config, ConfigError, DEFAULTS, FIXED_NAMES, Loaded, Sources};
 use moothall::vllm::Balance;
+use moothall_actors::domain::workflow::{ApprovalRule, Dispatch, OnDeadline, Phase, WorkflowType};
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     let environment = variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
@@ -115,6 +116,7 @@ fn each_fixed_variable_sets_its_key() {
         ("VLLM_TEMPERATURE", "0"),
         ("VLLM_TIMEOUT", "0.5"),
         ("VLLM_URL", "http://a:1,https://b/v1"),
+        ("WORKFLOW_DISPATCH", "manual"),
     ];
     assert_eq!(values.map(|(name, _)| name), FIXED_NAMES.map(|(name, _)| name));
     let loaded = load(&environment(&values));
@@ -125,7 +127,8 @@ fn each_fixed_variable_sets_its_key() {
     assert_eq!(loaded.config.model.replicas.len(), 2);
     assert_eq!(loaded.config.model.timeout, Duration::from_millis(500));
     assert_eq!(loaded.config.model.api_key.as_ref().unwrap().reveal(), "key");
-    assert_eq!(loaded.unread(), ["hub.url"]);
+    assert_eq!(loaded.config.workflows.dispatch, Dispatch::Manual);
+    assert!(loaded.unread().is_empty());
 }
 
 #[test]
@@ -318,4 +321,79 @@ fn what_is_printed_can_be_read_again() {
 #[test]
 fn the_effective_defaults_are_known() {
     insta::assert_snapshot!(load(&Sources::default()).to_toml());
+}
+
+#[test]
+fn a_hub_has_an_address_limits_and_a_key_that_is_never_shown() {
+    let usual = load(&Sources::default()).config.hub;
+    assert!(usual.url.is_none() && usual.api_key.is_none());
+    assert_eq!((usual.timeout, usual.retry.times), (Duration::from_secs(300), 3));
+    assert_eq!((usual.retry.first, usual.retry.last), (Duration::from_millis(200), Duration::from_secs(5)));
+    let loaded = load(&flags(&["hub.url=http://hub:1/api", "hub.api_key=sk-123", "hub.retries=0"]));
+    assert_eq!(loaded.config.hub.api_key.as_ref().unwrap().reveal(), "sk-123");
+    let shown = format!("{} {} {loaded:?}", loaded.to_toml(), loaded.to_json());
+    assert!(!shown.contains("sk-123"), "{shown}");
+    for wrong in ["url=ftp://a", "url=http://me:pw@a", "timeout=0", "retries=21", "retry_max=0.1", "api_key=two words"]
+    {
+        let (name, _) = wrong.split_once('=').unwrap();
+        let text = refuse(&flags(&[&format!("hub.{wrong}")])).to_string();
+        assert!(text.contains(&format!("hub.{name}")) && !text.contains("two words"), "{text}");
+    }
+}
+
+#[test]
+fn each_phase_of_a_workflow_has_a_role() {
+    let role = |sources: &Sources, workflow_type, phase| {
+        load(sources).config.workflows.roles.of(workflow_type, phase).as_str().to_owned()
+    };
+    let usual = Sources::default();
+    for workflow_type in [WorkflowType::Specify, WorkflowType::Plan, WorkflowType::Tasks] {
+        assert_eq!(role(&usual, workflow_type, Phase::One), "ARCHITECT");
+        assert_eq!(role(&usual, workflow_type, Phase::Two), "ARCHITECT");
+    }
+    assert_eq!(role(&usual, WorkflowType::Implement, Phase::One), "DEV");
+    assert_eq!(role(&usual, WorkflowType::Implement, Phase::Two), "QA");
+    let (_folder, mut file) = with_file("[workflows.roles]\nspecify = \"PRODUCT\"\nimplement_phase_2 = \"\"\n");
+    file.environment = environment(&[("MOOTHALL__WORKFLOWS__ROLES__SPECIFY_PHASE_2", "qa")]).environment;
+    assert_eq!(role(&file, WorkflowType::Specify, Phase::One), "PRODUCT");
+    assert_eq!(role(&file, WorkflowType::Specify, Phase::Two), "QA");
+    assert_eq!(role(&file, WorkflowType::Implement, Phase::Two), "DEV");
+    assert_eq!(role(&file, WorkflowType::Plan, Phase::Two), "ARCHITECT", "what the file leaves out stays");
+    let wrong = flags(&["workflows.roles.plan=a b", "workflows.roles.tasks_phase_1=9", "workflows.roles.specifi=DEV"]);
+    let text = refuse(&wrong).to_string();
+    for said in ["roles.plan = \"a b\"", "roles.tasks_phase_1 = \"9\"", "did you mean workflows.roles.specify?"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
+fn approvals_follow_a_rule_whose_problems_are_named_at_once() {
+    let usual = load(&Sources::default()).config.workflows;
+    assert_eq!((usual.approval, usual.dispatch, usual.phases), (ApprovalRule::default(), Dispatch::Auto, 256));
+    let (_folder, file) = with_file(
+        "[workflows.approval]\napprovers = [\"ann\", \"bob\"]\nquorum = 2\ndeadline = 60\non_deadline = \"reject\"\n\
+         auto_approve_confidence = 95",
+    );
+    let rule = load(&file).config.workflows.approval;
+    assert_eq!((rule.quorum, rule.deadline, rule.auto_approve), (2, Some(Duration::from_secs(60)), Some(95.0)));
+    assert_eq!((rule.on_deadline, rule.max_rework), (OnDeadline::Reject, 3));
+    let wrong = [
+        "workflows.approval.quorum=33",
+        "workflows.approval.approvers=ann,ann",
+        "workflows.approval.deadline=-1",
+        "workflows.approval.on_deadline=wait",
+        "workflows.approval.auto_approve_confidence=101",
+        "workflows.approval.max_rework=-1",
+        "workflows.approval.confidence_threshold=-1",
+        "workflows.dispatch=maybe",
+        "workflows.phases=0",
+    ];
+    let text = refuse(&flags(&wrong)).to_string();
+    for (key, _) in wrong.iter().map(|text| text.split_once('=').unwrap()) {
+        assert!(text.contains(&format!("\n  {key} = ")), "{key}: {text}");
+    }
+    let few = refuse(&flags(&["workflows.approval.quorum=2", "workflows.approval.approvers=ann"])).to_string();
+    assert!(few.contains("names 1 people, and the quorum is 2"), "{few}");
+    let (_folder, no_section) = with_file("[workflows]\napproval = 3");
+    assert!(refuse(&no_section).to_string().contains("is a section: write [workflows.approval]"));
 }

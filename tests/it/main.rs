@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod context;
 mod daemon;
+mod hub;
 mod licences;
 mod nats;
 mod plan;

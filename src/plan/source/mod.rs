@@ -34,6 +34,7 @@ use moothall_actors::domain::problem::Problem;
 
 use super::draft::Drafts;
 use super::header::Header;
+use super::limit::MAX_PLAN_BYTES;
 use super::place::Place;
 use super::report::Report;
 use super::task::Source;
@@ -79,6 +80,17 @@ pub(crate) fn read(text: &str, header: Header, level: usize, report: &mut Report
         return spec_kit::read(text, &outline, header, report);
     }
     markdown::read(text, header, report)
+}
+
+/// Whether it would be read as a task list of Spec Kit, right or wrong.
+#[must_use]
+pub fn is_task_list(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > MAX_PLAN_BYTES || looks_like_json(text) {
+        return false;
+    }
+    let outline = Outline::of(text);
+    !looks_like_yaml(&outline) && spec_kit::is_one(&outline)
 }
 
 /// Reads the event that approves a plan: JSON, and nothing else.

@@ -8,6 +8,7 @@ mod context;
 mod events;
 mod executions;
 mod harness;
+mod hub;
 mod kills;
 mod life;
 mod log;

@@ -32,7 +32,7 @@ async fn approved(client: &Client, id: &str, content: Option<&str>) -> Result<Va
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_ends_with_the_tasks_of_its_plan_carried_out() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let home = Home::new(sim.address())?.with("MOOTHALL__COUNCILS__ROLES", "DEV,QA,ARCHITECT");
+    let home = Home::new(sim.addr())?.with("MOOTHALL__COUNCILS__ROLES", "DEV,QA,ARCHITECT");
     let daemon = home.start().await?;
     let client = Client::new(&daemon);
     let mut id = client.create_with(&json!({ "chain": ["specify", "plan", "tasks", "implement"] })).await?;

@@ -9,7 +9,7 @@ use crate::daemon::python;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_made_from_the_contract_finds_all_of_it_kept() -> Result<()> {
-    let home = Home::new(simulator(Duration::ZERO).await?.address())?.with("WORKFLOW_DISPATCH", "manual");
+    let home = Home::new(simulator(Duration::ZERO).await?.addr())?.with("WORKFLOW_DISPATCH", "manual");
     let daemon = home.start().await?;
     let seen = python::workflows(daemon.http).await?;
     ensure!(seen["slugs"].as_object().is_some_and(|slugs| slugs.len() == 8), "{seen}");

@@ -51,7 +51,7 @@ impl Hub {
 
 /// A daemon's home without models that answer: only the hub does.
 pub(super) async fn home(hub: &Hub) -> Result<Home> {
-    Ok(Home::new(simulator(Duration::ZERO).await?.address())?.with("AGENT_HUB_URL", hub.url()))
+    Ok(Home::new(simulator(Duration::ZERO).await?.addr())?.with("AGENT_HUB_URL", hub.url()))
 }
 
 /// Asks one daemon.

@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 use crate::checks::{PolicyError, TextChecks};
 use crate::config::Config;
 use crate::grpc::ModelServers;
-use crate::http::{Readiness, Stage};
+use crate::http::{Doors, Readiness, Stage, WorkflowDoor};
 use crate::hub::PhaseHub;
 use crate::intake::Intake;
 use crate::listen::listen;
@@ -140,7 +140,8 @@ pub async fn run(
         Addresses { grpc: bound(&grpc_listener, config.server.grpc), http: bound(&http_listener, config.server.http) };
     let readiness = Arc::new(Readiness::default());
     let (end, ended) = watch::channel(false);
-    let http = serve_http(http_listener, readiness.clone(), ended.clone());
+    let doors = Arc::new(Doors::default());
+    let http = serve_http(http_listener, (readiness.clone(), doors.clone()), ended.clone());
 
     let journal = Arc::new(StoredJournal::open(&config.store, config.retention).await?);
     let clock = retention::watch_clock(&journal.store()).await.map_err(StartError::Journal)?;
@@ -153,6 +154,7 @@ pub async fn run(
     foreign::import(&journal.store(), Dispatch::Auto, &ApprovalRule::default()).await.map_err(StartError::Journal)?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
+    doors.open_workflows(workflow_door(&system));
 
     let unreachable = health::watch(&clients);
     let models_standing = replica_states(clients.model.clone());
@@ -229,6 +231,10 @@ fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
+fn workflow_door(system: &System) -> WorkflowDoor {
+    WorkflowDoor { system: system.clone(), approval: ApprovalRule::default(), dispatch: Dispatch::Auto }
+}
+
 async fn until(mut ended: watch::Receiver<bool>) {
     // A sender that is gone has ended too.
     let _ = ended.wait_for(|ended| *ended).await;
@@ -236,11 +242,11 @@ async fn until(mut ended: watch::Receiver<bool>) {
 
 fn serve_http(
     listener: TcpListener,
-    readiness: Arc<Readiness>,
+    (readiness, doors): (Arc<Readiness>, Arc<Doors>),
     ended: watch::Receiver<bool>,
 ) -> JoinHandle<std::io::Result<()>> {
     let render = Arc::new(|| telemetry::prometheus().map(|handle| handle.render()).unwrap_or_default());
-    tokio::spawn(http::serve(listener, readiness, render, until(ended)))
+    tokio::spawn(http::serve(listener, readiness, doors, render, until(ended)))
 }
 
 async fn say_goodbye(grpc: JoinHandle<Result<(), grpc::ServeError>>, http: JoinHandle<std::io::Result<()>>) {

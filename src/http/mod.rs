@@ -1,112 +1,86 @@
-//! HTTP: health, readiness, metrics. Served from the start, before the system is ready: whoever waits for the daemon
-//! asks here.
+//! HTTP: workflows, health, readiness, metrics, and the document that describes them. Served from the start, before the
+//! system is ready: whoever waits for the daemon asks here.
+//!
+//! ```text
+//!  request ─▶ guard (name, breakdowns, time, size) ─▶ route ─▶ Doors ─▶ System
+//!                                                       │        └ empty while the daemon starts: 503
+//!                                                       └ none: 404, 405
+//! ```
+//!
+//! Every route is added together with its description, so that the document lists what is served and nothing else.
 
+mod body;
+mod doors;
+mod guard;
+mod pages;
 mod readiness;
+mod refusal;
+mod status;
+mod workflow;
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde::Serialize;
+use axum::Router;
+use axum::http::HeaderValue;
 use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
+pub use doors::{Doors, WorkflowDoor};
 pub use readiness::{Components, Health, Readiness, Report, Stage, probe};
-
-const SERVICE: &str = "moothall";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Writes all metrics in Prometheus' text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// What every handler may ask.
 #[derive(Clone)]
 struct Door {
     readiness: Arc<Readiness>,
+    doors: Arc<Doors>,
     metrics: RenderMetrics,
+    document: Arc<str>,
 }
 
 /// Serves until `shutdown` resolves and open requests are answered.
 pub async fn serve(
     listener: TcpListener,
     readiness: Arc<Readiness>,
+    doors: Arc<Doors>,
     metrics: RenderMetrics,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(readiness, metrics)).with_graceful_shutdown(shutdown).await
+    let router = router(readiness, doors.clone(), metrics);
+    let shutdown = async move {
+        shutdown.await;
+        doors.close();
+    };
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 /// The routes, for whoever adds some.
-pub fn router(readiness: Arc<Readiness>, metrics: RenderMetrics) -> Router {
-    Router::new()
-        .route("/", get(index))
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/metrics", get(render))
-        .with_state(Door { readiness, metrics })
+pub fn router(readiness: Arc<Readiness>, doors: Arc<Doors>, metrics: RenderMetrics) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let document = document.to_json().unwrap_or_else(|error| {
+        tracing::error!(%error, "the document of the HTTP endpoints cannot be written");
+        "{}".to_owned()
+    });
+    guard::guarded(router).with_state(Door { readiness, doors, metrics, document: document.into() })
 }
 
-#[derive(Serialize)]
-struct Index {
-    service: &'static str,
-    version: &'static str,
-    docs: &'static str,
+/// One line for each part of the API.
+fn routes() -> OpenApiRouter<Door> {
+    OpenApiRouter::with_openapi(pages::Document::openapi())
+        .merge(status::routes())
+        .merge(workflow::routes())
+        .merge(pages::routes())
 }
 
-async fn index() -> Json<Index> {
-    Json(Index { service: SERVICE, version: VERSION, docs: "/health /ready /metrics; gRPC reflection lists the rest" })
-}
-
-#[derive(Serialize)]
-struct HealthBody {
-    status: &'static str,
-    version: &'static str,
-    uptime_seconds: u64,
-    service: &'static str,
-    components: serde_json::Map<String, serde_json::Value>,
-}
-
-/// 200 when healthy or degraded, 503 when unhealthy.
-async fn health(State(door): State<Door>) -> Response {
-    let report = door.readiness.report();
-    let code = if report.status == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(body(&report, report.status))).into_response()
-}
-
-/// 200 when work is taken, else 503 with the reason as status.
-async fn ready(State(door): State<Door>) -> Response {
-    let report = door.readiness.report();
-    let (code, status) = match report.stage {
-        _ if report.ready() => (StatusCode::OK, "ready"),
-        Stage::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        Stage::Ready => (StatusCode::SERVICE_UNAVAILABLE, report.status),
-    };
-    (code, Json(body(&report, status))).into_response()
-}
-
-fn body(report: &Report, status: &'static str) -> HealthBody {
-    let component = |health: &Health| match health {
-        Health::Healthy => serde_json::json!({ "status": health.as_str() }),
-        Health::Degraded(why) | Health::Unhealthy(why) => {
-            serde_json::json!({ "status": health.as_str(), "why": &**why })
-        }
-    };
-    HealthBody {
-        status,
-        version: VERSION,
-        uptime_seconds: report.uptime.as_secs(),
-        service: SERVICE,
-        components: report.components.iter().map(|(name, health)| (name.clone(), component(health))).collect(),
-    }
-}
-
-async fn render(State(door): State<Door>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (door.metrics)()).into_response()
+/// The text of a header of 1 to `most` characters that all can be shown.
+fn visible_ascii(value: &HeaderValue, most: usize) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    ((1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
 }
 
 #[cfg(test)]
@@ -121,7 +95,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics: RenderMetrics = Arc::new(|| "moothall_open 1\n".to_owned());
-        let server = tokio::spawn(serve(listener, readiness.clone(), metrics, std::future::pending()));
+        let server = tokio::spawn(serve(listener, readiness.clone(), Arc::default(), metrics, std::future::pending()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

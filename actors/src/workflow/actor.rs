@@ -221,8 +221,10 @@ impl Live {
                 let (own, next): (Vec<_>, Vec<_>) =
                     written.iter().partition(|recorded| recorded.stream == StreamId::workflow(self.id));
                 own.into_iter().for_each(|recorded| state.take_in(recorded));
-                tell(writing.reply, Ok(state.workflow.clone()));
+                let shown = state.workflow.clone();
+                // Readers see it before its client hears of it: who reads at once must not find less than was told.
                 self.settle(myself);
+                tell(writing.reply, Ok(shown));
                 if let Some(state) = State::of(next) {
                     let (id, state) = (state.workflow.id, Box::new(state));
                     drop(self.supervisor.cast(WorkflowsMessage::Begun { id, state }));

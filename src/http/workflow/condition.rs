@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_key_always_creates_the_same_workflow() {
-        assert_eq!(keyed_id("order-7").to_string(), "PLACEHOLDER");
+        assert_eq!(keyed_id("order-7").to_string(), "d9658c0f-1412-5ac2-a402-85feee74e20f");
         assert_ne!(keyed_id("order-7"), keyed_id("order-8"));
     }
 }

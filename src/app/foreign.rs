@@ -4,21 +4,18 @@ use std::sync::Arc;
 
 use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::StreamId;
-use moothall_actors::domain::workflow::{ApprovalRule, Created, Dispatch, Imported};
+use moothall_actors::domain::workflow::{Created, Imported};
 use moothall_actors::ports::{Batch, Clock as _, Cursor, IdSource as _, Journal as _, JournalError};
 
 use super::identity::{SystemClock, UuidSource};
+use crate::config::WorkflowsConfig;
 use crate::store::{ForeignWorkflow, SqliteJournal};
 
 /// Says that it was done.
 const CURSOR: &str = "speckit-import";
 
 /// How those that go on are dispatched and approved from here on.
-pub(super) async fn import(
-    store: &SqliteJournal,
-    dispatch: Dispatch,
-    approval: &ApprovalRule,
-) -> Result<(), JournalError> {
+pub(super) async fn import(store: &SqliteJournal, config: &WorkflowsConfig) -> Result<(), JournalError> {
     if store.cursor(CURSOR).await?.is_some() {
         return Ok(());
     }
@@ -29,7 +26,7 @@ pub(super) async fn import(
     let mut taken = 0;
     for workflow in foreign.workflows {
         let id = workflow.id;
-        let event = Event::WorkflowImported(Arc::new(imported(workflow, dispatch, approval)));
+        let event = Event::WorkflowImported(Arc::new(imported(workflow, config)));
         let new = NewEvent {
             id: UuidSource.event_id(),
             at: SystemClock.now(),
@@ -52,15 +49,15 @@ pub(super) async fn import(
     store.commit(Batch { cursor: Some(done), ..Batch::default() }).await.map(drop)
 }
 
-fn imported(workflow: ForeignWorkflow, dispatch: Dispatch, approval: &ApprovalRule) -> Imported {
+fn imported(workflow: ForeignWorkflow, config: &WorkflowsConfig) -> Imported {
     let created = Created {
         workflow: workflow.id,
         workflow_type: workflow.workflow_type,
         feature_id: workflow.feature_id,
         description: workflow.description,
         context: workflow.context,
-        dispatch,
-        approval: approval.clone(),
+        dispatch: config.dispatch,
+        approval: config.approval.clone(),
         chain: Vec::new(),
         origin: None,
         request: None,

@@ -29,7 +29,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moothall_actors::domain::workflow::{ApprovalRule, Dispatch};
 use moothall_actors::ports::executor::Executor;
 use moothall_actors::ports::{ContextSource, JournalHealth, Ports};
 use moothall_actors::{Fault, PromptError, StartError, System};
@@ -38,10 +37,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::checks::{PolicyError, TextChecks};
-use crate::config::Config;
+use crate::config::{Config, WorkflowsConfig};
 use crate::grpc::ModelServers;
 use crate::http::{Doors, Readiness, Stage, WorkflowDoor};
-use crate::hub::PhaseHub;
+use crate::hub::{BuiltInHub, PhaseHub};
 use crate::intake::Intake;
 use crate::listen::listen;
 use crate::store::{OpenError, SqliteJournal};
@@ -128,6 +127,12 @@ pub struct Addresses {
     pub http: SocketAddr,
 }
 
+impl Addresses {
+    fn of(grpc: &TcpListener, http: &TcpListener, config: &Config) -> Self {
+        Self { grpc: bound(grpc, config.server.grpc), http: bound(http, config.server.http) }
+    }
+}
+
 /// Runs the daemon until `stop` resolves, then drains it. `ready` is told the addresses once work is taken.
 pub async fn run(
     config: Config,
@@ -136,8 +141,7 @@ pub async fn run(
 ) -> Result<(), AppError> {
     let grpc_listener = open("gRPC", config.server.grpc)?;
     let http_listener = open("HTTP", config.server.http)?;
-    let addresses =
-        Addresses { grpc: bound(&grpc_listener, config.server.grpc), http: bound(&http_listener, config.server.http) };
+    let addresses = Addresses::of(&grpc_listener, &http_listener, &config);
     let readiness = Arc::new(Readiness::default());
     let (end, ended) = watch::channel(false);
     let doors = Arc::new(Doors::default());
@@ -151,16 +155,16 @@ pub async fn run(
     let ports = ports(&config, journal.clone(), &clients, queue)?;
     let prompts = prompts::load(config.deliberation.prompts.as_deref())?;
     events::keep_place(&config, &journal.store()).await?;
-    foreign::import(&journal.store(), Dispatch::Auto, &ApprovalRule::default()).await.map_err(StartError::Journal)?;
+    foreign::import(&journal.store(), &config.workflows).await.map_err(StartError::Journal)?;
     let system = System::start(ports, settings::system(&config, journal.store().store_id()), prompts).await?;
     councils::make_default(&system, &config).await?;
-    doors.open_workflows(workflow_door(&system));
+    doors.open_workflows(workflow_door(&system, &config.workflows, clients.built_in.clone()));
 
     let unreachable = health::watch(&clients);
     let models_standing = replica_states(clients.model.clone());
     let intake = Intake::new(system.clone(), settings::intake(&config));
+    clients.built_in.open(system.clone(), intake.clone());
     let hub = clients.built_in.clone();
-    hub.open(system.clone(), intake.clone());
     let heard = (shared.clone(), clients.executor.clone());
     let events = Events::begin(&config, journal.store(), (system.clone(), intake.clone()), heard).await?;
     let watched = (unreachable, events.watch(), shared);
@@ -231,8 +235,8 @@ fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
-fn workflow_door(system: &System) -> WorkflowDoor {
-    WorkflowDoor { system: system.clone(), approval: ApprovalRule::default(), dispatch: Dispatch::Auto }
+fn workflow_door(system: &System, config: &WorkflowsConfig, hub: BuiltInHub) -> WorkflowDoor {
+    WorkflowDoor { system: system.clone(), approval: config.approval.clone(), dispatch: config.dispatch, hub }
 }
 
 async fn until(mut ended: watch::Receiver<bool>) {

@@ -167,7 +167,9 @@ mod tests {
     async fn refused(bytes: &[u8]) -> Value {
         let mut read = Body::read(bytes);
         if let Ok(body) = &mut read {
-            (body.text("a"), body.maybe_text("b"), body.maybe_object("c"));
+            body.text("a");
+            body.maybe_text("b");
+            body.maybe_object("c");
             return shown(body.check().err().unwrap()).await;
         }
         shown(read.err().unwrap()).await

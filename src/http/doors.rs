@@ -7,6 +7,7 @@ use moothall_actors::domain::workflow::{ApprovalRule, Dispatch};
 use tokio::sync::{Semaphore, watch};
 
 use super::refusal::Refusal;
+use crate::hub::BuiltInHub;
 
 /// Streams of events that may be open at once: each holds a connection and a place in memory.
 pub(super) const MAX_STREAMS: usize = 1_024;
@@ -17,6 +18,8 @@ pub struct WorkflowDoor {
     /// The least that is asked of every approval.
     pub approval: ApprovalRule,
     pub dispatch: Dispatch,
+    /// Also for others, whoever executes this daemon's own phases.
+    pub hub: BuiltInHub,
 }
 
 /// Made at start, before anything else; each door is set once, when what is behind it runs.

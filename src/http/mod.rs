@@ -12,6 +12,7 @@
 mod body;
 mod doors;
 mod guard;
+mod hub;
 mod pages;
 mod readiness;
 mod refusal;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderValue;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -56,6 +58,8 @@ pub async fn serve(
         shutdown.await;
         doors.close();
     };
+    // A step of a workflow is a small write: it must not wait for the one before it to be acknowledged.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
@@ -74,6 +78,7 @@ fn routes() -> OpenApiRouter<Door> {
     OpenApiRouter::with_openapi(pages::Document::openapi())
         .merge(status::routes())
         .merge(workflow::routes())
+        .merge(hub::routes())
         .merge(pages::routes())
 }
 

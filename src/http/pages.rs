@@ -36,6 +36,7 @@ const POLICY: (HeaderName, &str) = (
     info(title = "Moothall", description = "Workflows with human approval, and how the daemon is."),
     tags(
         (name = "workflows", description = "A Spec Kit stage in two phases, with a human's decision after each"),
+        (name = "hub", description = "The built-in agent hub"),
         (name = "daemon", description = "How the daemon is"),
         (name = "documentation", description = "This document and pages that show it"),
     )

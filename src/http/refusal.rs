@@ -31,6 +31,7 @@ pub(crate) enum Cause {
     WrongState,
     NotAnApprover,
     UnknownWorkflow,
+    UnknownAgent,
     UnknownPath,
     Method,
     VoteClosed,
@@ -54,6 +55,7 @@ impl Cause {
             Self::WrongState => (StatusCode::BAD_REQUEST, "INVALID_STATE_TRANSITION"),
             Self::NotAnApprover => (StatusCode::FORBIDDEN, "NOT_AN_APPROVER"),
             Self::UnknownWorkflow => (StatusCode::NOT_FOUND, "WORKFLOW_NOT_FOUND"),
+            Self::UnknownAgent => (StatusCode::NOT_FOUND, "AGENT_NOT_FOUND"),
             Self::UnknownPath => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::VoteClosed => (StatusCode::CONFLICT, "VOTE_CLOSED"),
@@ -161,7 +163,7 @@ impl Refusal {
         Self { details, ..self }
     }
 
-    fn key_reused(key: &str, message: String) -> Self {
+    pub(crate) fn key_reused(key: &str, message: String) -> Self {
         let misfit = Misfit {
             kind: "idempotency_key_reused",
             loc: vec!["header".into(), "idempotency-key".into()],
@@ -175,11 +177,6 @@ impl Refusal {
     #[cfg(test)]
     pub(crate) fn code(&self) -> &'static str {
         self.cause.row().1
-    }
-
-    #[cfg(test)]
-    pub(crate) fn details(&self) -> &[String] {
-        &self.details
     }
 }
 

@@ -95,15 +95,20 @@ pub(super) fn request(
     content: (&'static str, &Map<String, Value>),
     problems: &mut Problems,
 ) -> Option<Request> {
+    let key = idempotency_key(headers, problems)?.into();
+    let (kind, fields) = content;
+    let content = Json::of(&(kind, sorted(&Value::Object(fields.clone())))).ok()?.hash();
+    Some(Request { key, content })
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap, problems: &mut Problems) -> Option<String> {
     let mut keys = headers.get_all(&IDEMPOTENCY_KEY).into_iter();
     let first = keys.next()?;
     let key = Some(first).filter(|_| keys.next().is_none()).and_then(readable);
     if key.is_none() {
         problems.push("Idempotency-Key", format!("is not one key of 1 to {MAX_KEY_CHARS} visible ASCII characters"));
     }
-    let (kind, fields) = content;
-    let content = Json::of(&(kind, sorted(&Value::Object(fields.clone())))).ok()?.hash();
-    Some(Request { key: key?.into(), content })
+    key.map(str::to_owned)
 }
 
 fn readable(value: &HeaderValue) -> Option<&str> {

@@ -19,6 +19,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::condition::idempotency_key;
+
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use moothall_actors::domain::workflow::WorkflowId;

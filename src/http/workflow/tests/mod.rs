@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::super::{Doors, Readiness, WorkflowDoor, router};
+use crate::config::{Config, Sources};
+use crate::hub::BuiltInHub;
 
 /// A router with a system behind it.
 struct Stand {
@@ -71,7 +73,9 @@ impl Stand {
     async fn with(scenario: Scenario, dispatch: Dispatch, approval: ApprovalRule) -> Self {
         let stage = scenario.start().await;
         let (router, doors) = bare_router();
-        doors.open_workflows(WorkflowDoor { system: stage.system().clone(), approval, dispatch });
+        let config = Config::load(&Sources::default()).unwrap().config;
+        let hub = BuiltInHub::new(config.workflows.roles, &config.hub);
+        doors.open_workflows(WorkflowDoor { system: stage.system().clone(), approval, dispatch, hub });
         Self { stage, router, doors }
     }
 

@@ -87,7 +87,8 @@ impl Client {
     }
 
     pub(super) async fn create_with(&self, context: &Value) -> Result<String> {
-        let body = json!({ "workflow_type": "specify", "feature_description": "Sign in with a key", "context": context });
+        let body =
+            json!({ "workflow_type": "specify", "feature_description": "Sign in with a key", "context": context });
         let (status, created) = self.post("/workflows", &body, None).await?;
         ensure!(status == 201, "{status}: {created}");
         Ok(created["id"].as_str().context("no id")?.to_owned())

@@ -134,6 +134,7 @@ mod tests {
 
     #[test]
     fn an_id_is_one_part_of_the_path() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::new("http://127.0.0.1:8080/").unwrap();
         let request = client.request(Method::GET, &["../x y"], &[("limit", "5".to_owned())]).unwrap().build().unwrap();
         assert_eq!((request.url().path(), request.url().query()), ("/workflows/..%2Fx%20y", Some("limit=5")));

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const SERVED: [&str; 17] = [
+const SERVED: [&str; 19] = [
     "GET /",
+    "GET /agents",
     "GET /docs",
     "GET /docs/{file}",
     "GET /health",
@@ -19,6 +20,7 @@ const SERVED: [&str; 17] = [
     "GET /workflows/{id}/artifacts",
     "GET /workflows/{id}/events",
     "GET /workflows/{id}/history",
+    "POST /invoke/{agent}",
     "POST /workflows",
     "POST /workflows/{id}/advance",
     "POST /workflows/{id}/cancel",
@@ -40,7 +42,10 @@ async fn the_document_lists_exactly_what_is_served() {
     for (path, operations) in paths {
         let methods: BTreeSet<_> = operations.as_object().unwrap().keys().map(|method| method.to_uppercase()).collect();
         listed.extend(methods.iter().map(|method| format!("{method} {path}")));
-        let real = path.replace("{id}", "00000000-0000-0000-0000-000000000007").replace("{file}", "none");
+        let real = path
+            .replace("{id}", "00000000-0000-0000-0000-000000000007")
+            .replace("{file}", "none")
+            .replace("{agent}", "plan");
         // No route has DELETE: what it answers names every method that there is.
         let (refused, _) = fetch("DELETE", &real).await;
         assert_eq!(refused.error(), (405, "METHOD_NOT_ALLOWED"), "{path}");

@@ -21,6 +21,8 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) async fn start() -> Result<Self> {
+        // Whoever chose one before keeps it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (python, script): (PathBuf, _) = (root.join("target/python/bin/python"), root.join("tests/wire/hub.py"));
         ensure!(python.exists(), "the Python environment target/python is missing: run `make setup`");
@@ -63,6 +65,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(daemon: &Daemon) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self { http: reqwest::Client::new(), base: format!("http://{}", daemon.http) }
     }
 

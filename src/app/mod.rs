@@ -142,9 +142,8 @@ pub async fn run(
     let grpc_listener = open("gRPC", config.server.grpc)?;
     let http_listener = open("HTTP", config.server.http)?;
     let addresses = Addresses::of(&grpc_listener, &http_listener, &config);
-    let readiness = Arc::new(Readiness::default());
+    let (readiness, doors) = (Arc::new(Readiness::default()), Arc::new(Doors::default()));
     let (end, ended) = watch::channel(false);
-    let doors = Arc::new(Doors::default());
     let http = serve_http(http_listener, (readiness.clone(), doors.clone()), ended.clone());
 
     let journal = Arc::new(StoredJournal::open(&config.store, config.retention).await?);

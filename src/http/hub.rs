@@ -69,7 +69,7 @@ struct Agents {
 /// without one it ends with its caller.
 #[utoipa::path(post, path = "/invoke/{agent}", tag = "hub", request_body = InvokeBody,
     params(("agent" = String, Path, description = "The type of workflow: specify, plan, tasks or implement"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters")),
     responses((status = 200, description = "It ended, well or not: `success` says which", body = InvokeAnswer),
         (status = 400, description = "VALIDATION_ERROR", body = ErrorBody),
         (status = 404, description = "AGENT_NOT_FOUND", body = ErrorBody),

@@ -70,6 +70,15 @@ impl Cause {
     }
 }
 
+/// A part of the way to a misfit.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is only described")]
+enum Place {
+    Field(String),
+    Index(u64),
+}
+
 /// One thing in a request that has the wrong shape, in the words of FastAPI: clients read them by machine.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Misfit {
@@ -77,7 +86,7 @@ pub(crate) struct Misfit {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
     /// Where it stands: `body` or `header`, then a field.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Place>)]
     pub(crate) loc: Vec<Value>,
     pub(crate) msg: String,
     /// What stands there.

@@ -37,7 +37,7 @@ const MAX_HASH_BYTES: usize = 64;
 #[expect(dead_code, reason = "it is only described")]
 struct AdvanceBody {
     /// One of agent_complete, human_approved, human_rejected, error.
-    #[schema(example = "human_approved")]
+    #[schema(example = "human_approved", pattern = "^(agent_complete|human_approved|human_rejected|error)$")]
     trigger: String,
     /// agent_complete: what came of the phase; human_approved: `content` takes the artifact's place. At most 1 MiB.
     phase_result: Option<Map<String, Value>>,
@@ -64,9 +64,9 @@ struct CancelBody {
 ///
 /// A repeated agent_complete that finds the phase waiting answers 200 with the workflow as it is.
 #[utoipa::path(post, path = "/workflows/{id}/advance", tag = "workflows", request_body = AdvanceBody,
-    params(("id" = String, Path, description = "A UUID in any form"),
-        ("If-Match" = Option<String>, Header, description = "Only at one of these versions"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form"),
+        ("If-Match" = Option<String>, Header, pattern = "^(\\*|\"[0-9]+\")$", description = "Only at one of these versions"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters")),
     responses((status = 200, description = "As it stands now", body = Shown),
         (status = 400, body = ErrorBody,
             description = "INVALID_UUID, INVALID_TRIGGER, VALIDATION_ERROR, INVALID_STATE_TRANSITION"),
@@ -108,9 +108,9 @@ pub(super) async fn advance(
 
 /// Ends a workflow that is not over: it has failed, with the error `cancelled`.
 #[utoipa::path(post, path = "/workflows/{id}/cancel", tag = "workflows", request_body = Option<CancelBody>,
-    params(("id" = String, Path, description = "A UUID in any form"),
-        ("If-Match" = Option<String>, Header, description = "Only at one of these versions"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form"),
+        ("If-Match" = Option<String>, Header, pattern = "^(\\*|\"[0-9]+\")$", description = "Only at one of these versions"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters")),
     responses((status = 200, description = "As it stands now", body = Shown),
         (status = 400, body = ErrorBody, description = "INVALID_UUID, VALIDATION_ERROR, INVALID_STATE_TRANSITION"),
         (status = 404, description = "WORKFLOW_NOT_FOUND", body = ErrorBody),

@@ -27,10 +27,10 @@ use super::{approval, condition, slug};
 #[expect(dead_code, reason = "it is only described")]
 struct CreateBody {
     /// One of specify, plan, tasks, implement.
-    #[schema(example = "specify")]
+    #[schema(example = "specify", pattern = "^(specify|plan|tasks|implement)$")]
     workflow_type: String,
     /// At least 10 characters without the blanks at its ends, at most 65,536 bytes.
-    #[schema(example = "Users log in with a passkey")]
+    #[schema(example = "Users log in with a passkey", min_length = 10)]
     feature_description: String,
     /// The client's own, handed to the agents; `chain` and `approval` in it mean something here. At most 1 MiB.
     context: Option<Map<String, Value>>,
@@ -40,7 +40,7 @@ struct CreateBody {
 ///
 /// With `Idempotency-Key` the same request made again answers with the workflow that the first one made.
 #[utoipa::path(post, path = "/workflows", tag = "workflows", request_body = CreateBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters")),
     responses((status = 201, description = "It has begun", body = Shown),
         (status = 400, description = "INVALID_WORKFLOW_TYPE, VALIDATION_ERROR", body = ErrorBody),
         (status = 413, description = "PAYLOAD_TOO_LARGE", body = ErrorBody),

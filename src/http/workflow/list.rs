@@ -37,11 +37,12 @@ struct Page<'a> {
 
 /// Workflows that match, newest first.
 #[utoipa::path(get, path = "/workflows", tag = "workflows",
-    params(("status" = Option<String>, Query, description = "pending, in_progress, waiting_approval, completed, failed"),
-        ("type" = Option<String>, Query, description = "specify, plan, tasks, implement"),
+    params(("status" = Option<String>, Query,
+            pattern = "^(pending|in_progress|waiting_approval|completed|failed)$", description = "pending, in_progress, waiting_approval, completed, failed"),
+        ("type" = Option<String>, Query, pattern = "^(specify|plan|tasks|implement)$", description = "specify, plan, tasks, implement"),
         ("feature_id" = Option<String>, Query, description = "All of a chain have the same"),
         ("limit" = Option<u32>, Query, description = "1 to 500, 50 if not given; a page may end before it", minimum = 1, maximum = 500),
-        ("cursor" = Option<String>, Query, description = "next_cursor of the page before")),
+        ("cursor" = Option<String>, Query, format = "uuid", description = "next_cursor of the page before")),
     responses((status = 200, body = Page, description = "A page of them"),
         (status = 400, description = "VALIDATION_ERROR", body = ErrorBody),
         (status = 503, description = "UNAVAILABLE", body = ErrorBody)))]

@@ -95,7 +95,7 @@ struct Artifacts<'a> {
 
 /// Every step of a workflow, in order.
 #[utoipa::path(get, path = "/workflows/{id}/history", tag = "workflows",
-    params(("id" = String, Path, description = "A UUID in any form")),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form")),
     responses((status = 200, body = History, description = "Every step"),
         (status = 400, description = "INVALID_UUID", body = ErrorBody),
         (status = 404, description = "WORKFLOW_NOT_FOUND", body = ErrorBody),
@@ -110,7 +110,7 @@ pub(super) async fn history(State(door): State<Door>, id: IdPart) -> Result<Resp
 
 /// Everything that the phases of a workflow brought forth, per phase and attempt.
 #[utoipa::path(get, path = "/workflows/{id}/artifacts", tag = "workflows",
-    params(("id" = String, Path, description = "A UUID in any form")),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form")),
     responses((status = 200, body = Artifacts, description = "All of them"),
         (status = 400, description = "INVALID_UUID", body = ErrorBody),
         (status = 404, description = "WORKFLOW_NOT_FOUND", body = ErrorBody),

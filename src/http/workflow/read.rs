@@ -13,7 +13,7 @@ use super::{IdPart, workflow_id};
 
 /// A workflow as it stands.
 #[utoipa::path(get, path = "/workflows/{id}", tag = "workflows",
-    params(("id" = String, Path, description = "A UUID in any form"),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form"),
         ("If-None-Match" = Option<String>, Header, description = "Versions that the client has")),
     responses((status = 200, body = Shown, description = "As it stands"),
         (status = 304, description = "The client has it"),

@@ -46,7 +46,7 @@ struct Told<'a> {
 /// `id` is the version, `event` the trigger (`created` first), `data` the step as in the history with `workflow_id`. It
 /// ends when the workflow is over.
 #[utoipa::path(get, path = "/workflows/{id}/events", tag = "workflows",
-    params(("id" = String, Path, description = "A UUID in any form"),
+    params(("id" = String, Path, format = "uuid", description = "A UUID in any form"),
         ("Last-Event-ID" = Option<u64>, Header, description = "Only what happened after this version")),
     responses((status = 200, description = "Server-sent events", body = Told, content_type = "text/event-stream"),
         (status = 204, description = "The workflow is over and the client has seen it all: do not come again"),

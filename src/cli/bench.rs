@@ -260,8 +260,9 @@ fn tell_workflows(output: &Output, report: &WorkflowsReport) -> Result<(), Failu
     }
     for (what, rate) in [("GET", &report.get), ("create and advance", &report.create_and_advance)] {
         let RequestRate { per_s, p50_ms, p99_ms, cpu_us } = rate;
-        output
-            .line(&format!("{what:>18}: {per_s:>8.0}/s, p50 {p50_ms:.1}, p99 {p99_ms:.1} ms, {cpu_us:.0} µs of CPU"))?;
+        output.line(&format!(
+            "{what:>18}: {per_s:>6.0} requests/s, p50 {p50_ms:.1}, p99 {p99_ms:.1} ms, {cpu_us:.0} µs of CPU"
+        ))?;
     }
     let WaitingCost { workflows, start_ms, empty_start_ms, bytes_each, .. } = &report.waiting;
     let waiting = format!("{start_ms:.0} ms to start (empty {empty_start_ms:.0}), {bytes_each:.0} bytes each");

@@ -75,8 +75,8 @@ pub(crate) struct Live {
     due: BTreeMap<WorkflowId, Timestamp>,
     /// To be made as soon as others were heard.
     queue: VecDeque<WorkflowId>,
-    /// When to ask whether they have something to do; oldest first.
-    looks: VecDeque<(Instant, WorkflowId)>,
+    /// When to ask which actors whether they have something to do; oldest first.
+    looks: VecDeque<(Instant, WorkflowId, ActorId)>,
     tasks: JoinSet<()>,
     _presence: Presence,
 }
@@ -186,10 +186,11 @@ impl Live {
         let workflow = state.as_ref().map(|state| state.workflow.clone());
         let arguments = workflow::Arguments { world: self.world.clone(), id, state, supervisor: myself.clone() };
         let (actor, _) = Actor::spawn_linked(None, WorkflowActor, arguments, myself.get_cell()).await?;
-        self.children.insert(actor.get_id(), id);
+        let child = actor.get_id();
+        self.children.insert(child, id);
         self.world.workflows.present.insert(id, Present { actor, workflow });
         self.tell(id, workflow::Message::Begin);
-        self.looks.push_back((Instant::now() + self.world.settings.workflows.idle, id));
+        self.looks.push_back((Instant::now() + self.world.settings.workflows.idle, id, child));
         Ok(())
     }
 
@@ -237,8 +238,10 @@ impl Live {
         if !self.queue.is_empty() {
             drop(myself.cast(Message::Tick));
         }
-        let now = self.world.ports.clock.now();
-        while let Some((due, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+        while let Some((due, id)) = self.deadlines.first().copied() {
+            if due > self.world.ports.clock.now() {
+                break;
+            }
             self.deadlines.remove(&(due, id));
             self.due.remove(&id);
             self.wake(myself, id, None).await?;
@@ -248,14 +251,15 @@ impl Live {
         Ok(())
     }
 
-    /// Each is asked once in a while; who has gone meanwhile is asked no more.
+    /// Each is asked once in a while; an actor that has gone meanwhile is asked no more, whoever came in its place.
     fn look(&mut self) {
         let now = Instant::now();
-        while self.looks.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, id)) = self.looks.pop_front() else { return };
-            if self.world.workflows.present.contains_key(&id) {
+        while self.looks.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, id, child)) = self.looks.pop_front() else { return };
+            let is_there = self.world.workflows.present.get(&id).is_some_and(|present| present.actor.get_id() == child);
+            if is_there {
                 self.tell(id, workflow::Message::Look);
-                self.looks.push_back((now + self.world.settings.workflows.idle, id));
+                self.looks.push_back((now + self.world.settings.workflows.idle, id, child));
             }
         }
     }

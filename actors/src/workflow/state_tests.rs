@@ -414,6 +414,19 @@ fn the_same_request_is_carried_out_once() {
 }
 
 #[test]
+fn the_key_of_a_creation_is_known_however_many_came_after_it() {
+    let request = |n: u32| Some(Request { key: format!("k-{n}").into(), content: "c".into() });
+    let approval = ApprovalRule { max_rework: 100, ..ApprovalRule::default() };
+    let mut story = Story::of(Created { request: request(0), ..created(approval) });
+    for n in 1..=80 {
+        let wish = if n % 2 == 1 { Wish::Complete } else { Wish::Reject };
+        story.asks(&Asked { request: request(n), ..Asked::plain(wish) }).unwrap();
+    }
+    let known = |n: u32| story.state.workflow.request(&format!("k-{n}")).is_some();
+    assert!(known(0) && known(80) && known(50) && !known(1));
+}
+
+#[test]
 fn a_wish_that_got_lost_on_its_way_back_is_carried_out_once() {
     let mut story = at(Status::WaitingApproval);
     let event = EventId([story.ids; 16]);

@@ -526,6 +526,9 @@ mod soak {
 /// Only where other daemons share the queue: here it is of one.
 const OF_SHARED_QUEUES: [&str; 2] = ["TaskTakenOver", "RunSuperseded"];
 
+/// These share nothing with tasks but the journal, and have stories of their own.
+const OF_WORKFLOWS: &str = "Workflow";
+
 #[test]
 fn the_seeds_meet_everything_that_can_happen() {
     let mut met = BTreeMap::new();
@@ -534,7 +537,8 @@ fn the_seeds_meet_everything_that_can_happen() {
             *met.entry(recorded.event.event.kind()).or_insert(0u32) += 1;
         }
     });
-    let wanted = Event::KINDS.iter().filter(|kind| !OF_SHARED_QUEUES.contains(kind));
+    let is_here = |kind: &&&str| !OF_SHARED_QUEUES.contains(*kind) && !kind.starts_with(OF_WORKFLOWS);
+    let wanted = Event::KINDS.iter().filter(is_here);
     let never: Vec<_> = wanted.filter(|kind| !met.contains_key(*kind)).collect();
     assert!(never.is_empty(), "{never:?} never happened; {met:?}");
 }

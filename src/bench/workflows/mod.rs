@@ -34,7 +34,7 @@ pub struct WorkflowsPlan {
     pub waiting: usize,
 }
 
-/// Requests, or pairs of them, in a second, and how long one takes.
+/// Requests in a second, and how long one takes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RequestRate {
     pub per_s: f64,
@@ -64,7 +64,7 @@ pub struct WorkflowsReport {
     pub cores: usize,
     pub connections: usize,
     pub get: RequestRate,
-    /// Pairs of a creation and a step.
+    /// A creation and its step are two requests.
     pub create_and_advance: RequestRate,
     pub waiting: WaitingCost,
 }
@@ -112,13 +112,19 @@ async fn create(connection: &mut Connection) -> Result<String, BenchError> {
 
 async fn create_and_advance(plan: &WorkflowsPlan, daemon: &Process, address: SocketAddr) -> Result<Sample, BenchError> {
     measure(plan.connections, plan.window, pid(daemon)?, |_| {
-        let connection = Arc::new(tokio::sync::Mutex::new(Connection::new(address)));
+        let client = Arc::new(tokio::sync::Mutex::new((Connection::new(address), None::<String>)));
         move || {
-            let connection = connection.clone();
+            let client = client.clone();
             async move {
-                let mut connection = connection.lock().await;
-                let id = create(&mut connection).await?;
-                connection.post(&format!("/workflows/{id}/advance"), COMPLETION).await?.expect(200).map(drop)
+                let (connection, created) = &mut *client.lock().await;
+                match created.take() {
+                    None => *created = Some(create(connection).await?),
+                    Some(id) => {
+                        let path = format!("/workflows/{id}/advance");
+                        connection.post(&path, COMPLETION).await?.expect(200)?;
+                    }
+                }
+                Ok(())
             }
         }
     })

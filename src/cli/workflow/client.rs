@@ -106,7 +106,9 @@ fn refused(status: StatusCode, body: Option<&Value>) -> Failure {
     let message = text(error.and_then(|error| error.get("message"))).unwrap_or_else(|| format!("HTTP {status}"));
     let details = error.and_then(|error| error.get("details")?.as_array());
     let shown = |detail: &Value| format!("\n  {}", detail.as_str().map_or_else(|| detail.to_string(), str::to_owned));
-    let details: String = details.into_iter().flatten().map(shown).collect();
+    // Mostly the message says them all.
+    let is_new = |detail: &&Value| detail.as_str().is_none_or(|detail| !message.contains(detail));
+    let details: String = details.into_iter().flatten().filter(is_new).map(shown).collect();
     let exit = match status.as_u16() {
         404 => Exit::NO_INPUT,
         409 | 412 => Exit::EXISTS,
@@ -126,9 +128,9 @@ mod tests {
 
     #[test]
     fn an_error_is_told_with_all_its_details() {
-        let body = json!({ "error": { "code": "VALIDATION_ERROR", "message": "two problems", "details": ["a", "b"] } });
+        let body = json!({ "error": { "code": "VALIDATION_ERROR", "message": "two problems: x", "details": ["x", "y", "z"] } });
         let failure = refused(StatusCode::BAD_REQUEST, Some(&body));
-        assert_eq!((failure.message.as_str(), failure.exit), ("two problems\n  a\n  b", Exit::USAGE));
+        assert_eq!((failure.message.as_str(), failure.exit), ("two problems: x\n  y\n  z", Exit::USAGE));
         assert_eq!(refused(StatusCode::BAD_GATEWAY, None).message, "HTTP 502 Bad Gateway");
     }
 

@@ -71,8 +71,10 @@ fn waiting(approval: &Value) -> String {
 
 fn artifact_text(artifact: &Value, output: &Output) -> Result<(), Failure> {
     let edited = if artifact.get("edited") == Some(&Value::Bool(true)) { ", edited" } else { "" };
+    let is_simulated = artifact.pointer("/metadata/simulated") == Some(&Value::Bool(true));
+    let simulated = if is_simulated { ", SIMULATED: the answers are scripted" } else { "" };
     let (phase, attempt) = (text(artifact, "phase"), text(artifact, "attempt"));
-    output.heading(&format!("\n{phase}, attempt {attempt}{edited}"))?;
+    output.heading(&format!("\n{phase}, attempt {attempt}{edited}{simulated}"))?;
     let content = artifact.get("content").unwrap_or(&Value::Null);
     let shown = match content.get("content").and_then(Value::as_str).or(content.as_str()) {
         Some(text) => text.to_owned(),

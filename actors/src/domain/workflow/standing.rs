@@ -193,7 +193,11 @@ impl Workflow {
         self.updated_at = at;
         self.completed_at = (step.to == WorkflowStatus::Completed).then_some(at);
         if let Some(request) = &step.request {
-            remember(&mut self.requests, request.clone(), MOST_REQUESTS);
+            // The first stays: it is mostly that of its creation, which may be repeated long after.
+            if self.requests.len() >= MOST_REQUESTS {
+                self.requests.remove(1);
+            }
+            self.requests.push_back(request.clone());
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moothall_actors::domain::event::{Event, NewEvent};
 use moothall_actors::domain::id::StreamId;
-use moothall_actors::domain::workflow::{Created, Imported};
+use moothall_actors::domain::workflow::{Created, Imported, Transition, Trigger, WorkflowStatus};
 use moothall_actors::ports::{Batch, Clock as _, Cursor, IdSource as _, Journal as _, JournalError};
 
 use super::identity::{SystemClock, UuidSource};
@@ -26,15 +26,14 @@ pub(super) async fn import(store: &SqliteJournal, config: &WorkflowsConfig) -> R
     let mut taken = 0;
     for workflow in foreign.workflows {
         let id = workflow.id;
-        let event = Event::WorkflowImported(Arc::new(imported(workflow, config)));
-        let new = NewEvent {
+        let events = events(workflow, config).into_iter().map(|event| NewEvent {
             id: UuidSource.event_id(),
             at: SystemClock.now(),
             correlation: Some(id.to_string().into()),
             causation: None,
             event,
-        };
-        match store.commit(Batch::one(StreamId::workflow(id), 0, vec![new])).await {
+        });
+        match store.commit(Batch::one(StreamId::workflow(id), 0, events.collect())).await {
             Ok(_) => taken += 1,
             // It was taken over before, and the daemon died then; or another one has its feature's id.
             Err(JournalError::Conflict { .. }) => tracing::debug!(%id, "a workflow is there already"),
@@ -47,6 +46,15 @@ pub(super) async fn import(store: &SqliteJournal, config: &WorkflowsConfig) -> R
     // Nothing is kept for it.
     let done = Cursor { name: CURSOR.into(), seq: i64::MAX.unsigned_abs(), state: "done".into() };
     store.commit(Batch { cursor: Some(done), ..Batch::default() }).await.map(drop)
+}
+
+/// One that was never begun begins here: nobody else will start it.
+fn events(workflow: ForeignWorkflow, config: &WorkflowsConfig) -> Vec<Event> {
+    let imported = imported(workflow, config);
+    let (pending, begun) = (WorkflowStatus::Pending, WorkflowStatus::InProgress);
+    let start = Transition::plain(pending, begun, Trigger::Start, imported.phase, 1);
+    let start = (imported.status == pending).then(|| Event::WorkflowAdvanced(Arc::new(start)));
+    std::iter::once(Event::WorkflowImported(Arc::new(imported))).chain(start).collect()
 }
 
 fn imported(workflow: ForeignWorkflow, config: &WorkflowsConfig) -> Imported {

@@ -6,6 +6,7 @@ use super::error::WorkflowError;
 use super::said::{Said, edited, result};
 use super::state::{Asked, Drawn, Effect, State, write};
 use crate::domain::id::Timestamp;
+use crate::domain::json::Json;
 use crate::domain::problem::Problems;
 use crate::domain::workflow::{
     Artifact, Created, OnDeadline, Origin, Phase, Transition, Trigger, Workflow, WorkflowId, WorkflowStatus as Status,
@@ -44,14 +45,15 @@ impl State {
     pub(super) fn approve(&self, asked: &Asked, drawn: Drawn) -> Result<Effect, WorkflowError> {
         self.check_decision(asked)?;
         let workflow = &*self.workflow;
-        let Some(current) = &self.outputs.current else { return Err(self.wrong(asked.wish)) };
+        // What another program began may wait without one.
+        let current = self.outputs.current.clone().unwrap_or_else(|| Arc::new(Artifact::of(Json::null())));
         let mut said = Said::of(asked.phase_result.as_ref());
-        let edited = said.0.remove("content").and_then(|content| edited(current, content));
+        let edited = said.0.remove("content").and_then(|content| edited(&current, content));
         let votes = if edited.is_some() { &[][..] } else { &workflow.votes[..] };
         if votes.iter().any(|vote| Some(&vote.actor) == asked.actor.as_ref()) {
             return Ok(Effect::Keep);
         }
-        let artifact = edited.clone().unwrap_or_else(|| current.clone());
+        let artifact = edited.clone().unwrap_or(current);
         let metadata = if edited.is_some() { said.json() } else { asked.phase_result.clone() };
         let step = Transition {
             metadata,

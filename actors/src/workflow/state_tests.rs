@@ -427,6 +427,28 @@ fn the_key_of_a_creation_is_known_however_many_came_after_it() {
 }
 
 #[test]
+fn what_another_program_began_goes_on_with_what_it_had() {
+    for (result, output) in [(None, "null"), (Some(json(r#"{"content":"old"}"#)), r#"{"content":"old"}"#)] {
+        let imported = crate::domain::workflow::Imported {
+            created: created(ApprovalRule::default()),
+            status: Status::WaitingApproval,
+            phase: Phase::One,
+            result,
+            error: None,
+            created_at: NOW,
+            updated_at: NOW,
+            completed_at: None,
+            history: Vec::new(),
+        };
+        let events = stamped(vec![Event::WorkflowImported(imported.into())], 0, 0, NOW);
+        let mut story = Story { state: State::of(&events).unwrap(), ids: 2, now: NOW, next: None };
+        story.wishes(Wish::Approve).unwrap();
+        assert_eq!(story.stands(), (Status::InProgress, Phase::Two, 1));
+        assert_eq!(story.state.invocation().unwrap().previous.unwrap().content.as_str(), output);
+    }
+}
+
+#[test]
 fn a_wish_that_got_lost_on_its_way_back_is_carried_out_once() {
     let mut story = at(Status::WaitingApproval);
     let event = EventId([story.ids; 16]);

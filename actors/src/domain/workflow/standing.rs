@@ -292,6 +292,10 @@ impl Outputs {
     pub fn take_in(&mut self, event: &Event) {
         let step = match event {
             Event::WorkflowCreated(created) => return self.origin = created.origin.clone(),
+            Event::WorkflowImported(imported) => {
+                // That program kept what it had last, and nothing else.
+                return self.current = imported.result.clone().map(|content| Arc::new(Artifact::of(content)));
+            }
             Event::WorkflowAdvanced(step) => step,
             _ => return,
         };

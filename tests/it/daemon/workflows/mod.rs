@@ -6,3 +6,4 @@ mod hub;
 mod kills;
 mod rest;
 mod stand;
+mod takeover;

@@ -21,8 +21,8 @@ use crate::world::World;
 /// What a crash loop does not mend is looked at again after that: a workflow has no other way out.
 const REST: Duration = Duration::from_secs(60);
 
-/// Between two looks at deadlines, and at who has nothing to do.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at deadlines, and at who has nothing to do: often, so that few go to rest at once.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Between two tries to read what is to be woken.
 const READ_AGAIN: Duration = Duration::from_secs(1);

@@ -428,12 +428,12 @@ fn the_key_of_a_creation_is_known_however_many_came_after_it() {
 
 #[test]
 fn what_another_program_began_goes_on_with_what_it_had() {
-    for (result, output) in [(None, "null"), (Some(json(r#"{"content":"old"}"#)), r#"{"content":"old"}"#)] {
+    for result in [None, Some(json(r#"{"content":"old"}"#))] {
         let imported = crate::domain::workflow::Imported {
             created: created(ApprovalRule::default()),
             status: Status::WaitingApproval,
             phase: Phase::One,
-            result,
+            result: result.clone(),
             error: None,
             created_at: NOW,
             updated_at: NOW,
@@ -444,7 +444,8 @@ fn what_another_program_began_goes_on_with_what_it_had() {
         let mut story = Story { state: State::of(&events).unwrap(), ids: 2, now: NOW, next: None };
         story.wishes(Wish::Approve).unwrap();
         assert_eq!(story.stands(), (Status::InProgress, Phase::Two, 1));
-        assert_eq!(story.state.invocation().unwrap().previous.unwrap().content.as_str(), output);
+        let previous = story.state.invocation().unwrap().previous;
+        assert_eq!(previous.map(|artifact| artifact.content.clone()), result);
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Step<'a> {
     #[schema(required)]
     pub(super) reason: Option<&'a str>,
     /// What the caller sent along.
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(value_type = Option<serde_json::Value>, required)]
     pub(super) metadata: Option<&'a Json>,
     /// Of what it brought forth, or decided on.
     #[schema(required)]
@@ -68,14 +68,14 @@ struct Artifact<'a> {
     /// SHA-256 of the content, in hex.
     hash: &'a str,
     /// Any JSON, as it came.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     content: &'a Json,
     /// How sure whoever made it is, 0 to 100.
     #[schema(required)]
     confidence: Option<f64>,
     #[schema(required)]
     checks_passed: Option<bool>,
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(value_type = Option<serde_json::Value>, required)]
     metadata: Option<&'a Json>,
     /// Whether an approver made it out of the one before.
     edited: bool,

@@ -17,14 +17,13 @@ type Script = Arc<dyn Fn(&Invocation) -> (Duration, Result<Artifact, HubError>) 
 pub struct FakeHub {
     script: Script,
     invoked: Arc<Mutex<Vec<Arc<Invocation>>>>,
-    answered: Arc<Mutex<Vec<InvocationId>>>,
     withdrawn: Arc<Mutex<Vec<InvocationId>>>,
 }
 
 impl FakeHub {
     pub fn new(script: impl Fn(&Invocation) -> (Duration, Result<Artifact, HubError>) + Send + Sync + 'static) -> Self {
-        let (invoked, answered, withdrawn) = Default::default();
-        Self { script: Arc::new(script), invoked, answered, withdrawn }
+        let (invoked, withdrawn) = Default::default();
+        Self { script: Arc::new(script), invoked, withdrawn }
     }
 
     /// After a second, an answer that names its invocation.
@@ -46,12 +45,6 @@ impl FakeHub {
         self.invoked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Those whose answers got through.
-    #[must_use]
-    pub fn answered(&self) -> Vec<InvocationId> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     #[must_use]
     pub fn withdrawn(&self) -> Vec<InvocationId> {
         self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -64,7 +57,6 @@ impl Hub for FakeHub {
         self.invoked.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.clone());
         let (after, answer) = (self.script)(&invocation);
         tokio::time::sleep(after).await;
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(invocation.id);
         answer
     }
 

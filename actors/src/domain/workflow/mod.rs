@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use event::{Artifact, Created, Imported, Origin, Past, Request, Transition};
 pub use rule::{ApprovalRule, MAX_APPROVERS, MAX_QUORUM, OnDeadline};
-pub use standing::{ArtifactPlace, FinalApproval, Outputs, Vote, Workflow, feature_number};
+pub use standing::{ArtifactPlace, FinalApproval, Outputs, Vote, Workflow};
 
 use super::id::hyphenated;
 

@@ -255,17 +255,11 @@ impl Workflow {
         self.events.contains(&WorkflowId(id.0))
     }
 
-    /// The number that its feature id begins with.
+    /// The number that its feature id begins with; 0 where it begins with none.
     #[must_use]
     pub fn number(&self) -> u64 {
-        feature_number(&self.feature_id)
+        self.feature_id.split('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
     }
-}
-
-/// 0 where it begins with none.
-#[must_use]
-pub fn feature_number(feature_id: &str) -> u64 {
-    feature_id.split('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 fn remember<T>(kept: &mut VecDeque<T>, new: T, most: usize) {

@@ -1,5 +1,6 @@
 //! The address of one server: what its requests look like from the outside.
 
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 use bytes::Bytes;
@@ -82,15 +83,25 @@ impl Target {
     pub(crate) fn completion(&self, call: &CallId, body: Bytes) -> Request {
         let mut head = Vec::with_capacity(self.completion.len() + ROOM_FOR_CALL);
         head.extend_from_slice(&self.completion);
-        let id = call.to_string();
-        let named = utf8_percent_encode(&id, &NOT_VISIBLE);
+        head.extend_from_slice(b"x-moothall-call: ");
         // Writing to memory does not fail.
-        let _ = write!(head, "x-moothall-call: {named}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = write!(Visible(&mut head), "{call}");
+        let _ = write!(head, "\r\ncontent-length: {}\r\n\r\n", body.len());
         Request { head, body }
     }
 
     pub(crate) fn list(&self) -> Request {
         Request { head: [&self.list[..], b"\r\n"].concat(), body: Bytes::new() }
+    }
+}
+
+/// Writes text as visible ASCII.
+struct Visible<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Visible<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        utf8_percent_encode(text, &NOT_VISIBLE).for_each(|part| self.0.extend_from_slice(part.as_bytes()));
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! server's prefix cache serves them. Texts of agents stand between fences with a code word that nobody could foresee.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -254,22 +255,33 @@ pub(crate) struct Derived {
 
 impl Derived {
     pub(crate) fn of(salt: u64, call: &CallId) -> Self {
-        let digest = digest(salt, &call.to_string());
+        let digest = digest(salt, call);
         let seed = u32::from_le_bytes([digest[12], digest[13], digest[14], digest[15]]) & 0x7fff_ffff;
         Self { nonce: code_word(&digest), seed }
     }
 
     /// The code word of what all calls of a deliberation share. No call's name is empty.
     fn shared(salt: u64) -> String {
-        code_word(&digest(salt, ""))
+        code_word(&digest(salt, &""))
     }
 }
 
-fn digest(salt: u64, name: &str) -> [u8; 32] {
+fn digest(salt: u64, name: &dyn Display) -> [u8; 32] {
     let mut hasher = Sha256::new();
     hasher.update(salt.to_le_bytes());
-    hasher.update(name.as_bytes());
+    // Hashing does not fail.
+    let _ = write!(Hashed(&mut hasher), "{name}");
     hasher.finalize().into()
+}
+
+/// Hashes what is written, without a text of it in between.
+struct Hashed<'a>(&'a mut Sha256);
+
+impl fmt::Write for Hashed<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
 }
 
 fn code_word(digest: &[u8; 32]) -> String {

@@ -202,7 +202,8 @@ pub struct RunId {
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.task, self.run)
+        f.write_str(self.task.as_str())?;
+        write!(f, "/{}", self.run)
     }
 }
 
@@ -245,7 +246,8 @@ pub struct Wave {
 
 impl fmt::Display for Wave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.stage, self.round)
+        f.write_str(self.stage.as_str())?;
+        write!(f, "-{}", self.round)
     }
 }
 
@@ -261,7 +263,11 @@ pub struct CallId {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.run, self.wave, self.agent)?;
+        fmt::Display::fmt(&self.run, f)?;
+        f.write_str("/")?;
+        fmt::Display::fmt(&self.wave, f)?;
+        f.write_str("/")?;
+        f.write_str(self.agent.as_str())?;
         if self.ask > 1 { write!(f, "~{}", self.ask) } else { Ok(()) }
     }
 }

@@ -225,7 +225,7 @@ fn tiny_call() -> Result<ModelCall, Problem> {
         },
         endpoint: Endpoint::Pool,
         model: Arc::from(""),
-        shared: Arc::from("You answer in one word."),
+        shared: "You answer in one word.".into(),
         ask: Arc::from("Say: ready"),
         form: AnswerForm::Text,
         temperature: Some(0.0),

@@ -1,6 +1,7 @@
 //! The bytes of a request: the same call gives the same bytes, whenever it is made.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use moothall_actors::ports::{AnswerForm, ModelCall};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,6 +11,12 @@ use super::settings::{ResponseFormat, VllmSettings};
 
 /// Keys of ours that `extra_body` may not replace: the answer could not be understood.
 const FIXED_KEYS: [&str; 4] = ["model", "messages", "stream", "stream_options"];
+
+/// Of a body, around its texts.
+const MODEL: &[u8] = br#"{"model":"#;
+const MESSAGES: &[u8] = br#","messages":["#;
+const SYSTEM: &[u8] = br#"{"role":"system","content":"#;
+const USER: &[u8] = br#"{"role":"user","content":"#;
 
 const JSON_OBJECT: &str = r#"{"type":"json_object"}"#;
 
@@ -64,10 +71,22 @@ pub enum BodyError {
     Json(#[from] serde_json::Error),
 }
 
+/// One request's JSON, as it goes out: what all calls of a deliberation share is not copied into it.
+pub(crate) struct Body {
+    pub(super) front: Vec<u8>,
+    pub(super) shared: Option<Arc<str>>,
+    pub(super) back: Vec<u8>,
+}
+
+impl Body {
+    pub(crate) fn len(&self) -> usize {
+        self.front.len() + self.shared.as_deref().map_or(0, str::len) + self.back.len()
+    }
+}
+
+/// What follows the messages.
 #[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    messages: &'a [Message<'a>],
+struct Rest<'a> {
     #[serde(flatten)]
     params: Params<'a>,
     stream: bool,
@@ -88,12 +107,6 @@ struct Params<'a> {
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: &'a str,
 }
 
 impl Encoder {
@@ -141,23 +154,35 @@ impl Encoder {
         }
     }
 
-    pub(crate) fn encode(&self, call: &ModelCall, model: &str, max_tokens: u32) -> Result<Bytes, BodyError> {
-        let messages =
-            [Message { role: "system", content: &call.shared }, Message { role: "user", content: &call.ask }];
-        let body = Body {
-            model,
-            // Some chat templates refuse an empty system message.
-            messages: if call.shared.is_empty() { &messages[1..] } else { &messages },
+    pub(crate) fn encode(&self, call: &ModelCall, model: &str, max_tokens: u32) -> Result<Body, BodyError> {
+        let mut front = Vec::with_capacity(MODEL.len() + model.len() + MESSAGES.len() + SYSTEM.len() + 2);
+        front.extend_from_slice(MODEL);
+        serde_json::to_writer(&mut front, model)?;
+        front.extend_from_slice(MESSAGES);
+        let tail = self.tail(model);
+        let mut back = Vec::with_capacity(room(&call.ask) + tail.len());
+        // Some chat templates refuse an empty system message.
+        let shared = if call.shared.is_empty() {
+            None
+        } else {
+            front.extend_from_slice(SYSTEM);
+            back.extend_from_slice(b"},");
+            Some(call.shared.json().clone())
+        };
+        back.extend_from_slice(USER);
+        serde_json::to_writer(&mut back, &*call.ask)?;
+        back.extend_from_slice(b"}]");
+        let rest = Rest {
             params: self.params(call, max_tokens),
             stream: self.stream_options.is_some(),
             stream_options: self.stream_options.as_deref(),
         };
-        let tail = self.tail(model);
-        let mut bytes = Vec::with_capacity(room(call) + model.len() + tail.len());
-        serde_json::to_writer(&mut bytes, &body)?;
-        bytes.pop();
-        bytes.extend_from_slice(tail);
-        Ok(bytes.into())
+        let begins = back.len();
+        serde_json::to_writer(&mut back, &rest)?;
+        back[begins] = b',';
+        back.pop();
+        back.extend_from_slice(tail);
+        Ok(Body { front, shared, back })
     }
 
     /// What a request of the same call holds beside its model and its messages, for whoever makes it elsewhere.
@@ -185,9 +210,8 @@ impl Encoder {
 }
 
 /// Enough for the usual text with its escapes (line ends, quotes), so that encoding allocates once.
-fn room(call: &ModelCall) -> usize {
-    let text = call.shared.len() + call.ask.len();
-    text + text / 8 + 1024
+fn room(ask: &str) -> usize {
+    ask.len() + ask.len() / 8 + 512
 }
 
 fn tail(extra: &Map<String, Value>) -> Result<Vec<u8>, serde_json::Error> {
@@ -217,8 +241,10 @@ mod tests {
     }
 
     fn encoded(settings: &VllmSettings, call: &ModelCall, model: &str) -> String {
-        let bytes = Encoder::new(settings).unwrap().encode(call, model, 512).unwrap();
-        String::from_utf8(bytes.to_vec()).unwrap()
+        let body = Encoder::new(settings).unwrap().encode(call, model, 512).unwrap();
+        let whole = [&body.front[..], body.shared.as_deref().unwrap_or_default().as_bytes(), &body.back].concat();
+        assert_eq!(whole.len(), body.len());
+        String::from_utf8(whole).unwrap()
     }
 
     fn extra(json: Value) -> VllmSettings {

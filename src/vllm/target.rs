@@ -3,13 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
-use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use moothall_actors::domain::id::CallId;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
 use super::http1::Request;
+use super::request::Body;
 use crate::config::Secret;
 
 /// What is not visible ASCII, and the sign of an encoded byte itself.
@@ -80,18 +80,19 @@ impl Target {
     }
 
     /// `x-moothall-call` names the call, so that the server's side can tell a repeated one.
-    pub(crate) fn completion(&self, call: &CallId, body: Bytes) -> Request {
-        let mut head = Vec::with_capacity(self.completion.len() + ROOM_FOR_CALL);
+    pub(crate) fn completion(&self, call: &CallId, body: Body) -> Request {
+        let mut head = Vec::with_capacity(self.completion.len() + ROOM_FOR_CALL + body.front.len());
         head.extend_from_slice(&self.completion);
         head.extend_from_slice(b"x-moothall-call: ");
         // Writing to memory does not fail.
         let _ = write!(Visible(&mut head), "{call}");
         let _ = write!(head, "\r\ncontent-length: {}\r\n\r\n", body.len());
-        Request { head, body }
+        head.extend_from_slice(&body.front);
+        Request { front: head, shared: body.shared, back: body.back }
     }
 
     pub(crate) fn list(&self) -> Request {
-        Request { head: [&self.list[..], b"\r\n"].concat(), body: Bytes::new() }
+        Request { front: [&self.list[..], b"\r\n"].concat(), shared: None, back: Vec::new() }
     }
 }
 
@@ -150,9 +151,11 @@ mod tests {
     fn a_call_is_named_in_visible_ascii() {
         let mut id = call("propose").id;
         id.run.task = moothall_actors::domain::id::TaskId::parse("task", "grüß 100%").unwrap();
-        let request = target("http://gpu").unwrap().completion(&id, Bytes::from_static(b"{}"));
-        let end = "\r\nx-moothall-call: gr%C3%BC%C3%9F%20100%25/1/propose-0/agent-dev-001\r\ncontent-length: 2\r\n\r\n";
-        assert!(String::from_utf8(request.head).unwrap().ends_with(end));
+        let body = Body { front: b"{".into(), shared: Some("1".into()), back: b"}".into() };
+        let request = target("http://gpu").unwrap().completion(&id, body);
+        let end =
+            "\r\nx-moothall-call: gr%C3%BC%C3%9F%20100%25/1/propose-0/agent-dev-001\r\ncontent-length: 3\r\n\r\n{1}";
+        assert!(String::from_utf8(request.parts().concat()).unwrap().ends_with(end));
     }
 
     #[test]
@@ -162,7 +165,7 @@ mod tests {
         let head = format!(
             "GET /a%20b/v1/models HTTP/1.1\r\nhost: gpu:1\r\nuser-agent: {AGENT}\r\nauthorization: Bearer sk-1\r\n\r\n"
         );
-        assert_eq!(String::from_utf8(list.head).unwrap(), head);
+        assert_eq!(String::from_utf8(list.parts().concat()).unwrap(), head);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) fn plan(
         architect,
         rounds: seating.rounds,
         clamped: seating.clamped,
-        prefix: shared.text,
+        prefix: shared.text.into(),
         context: background.informed(shared.is_informed),
         prompts_hash: world.prompts.hash().clone(),
         policy_hash: world.ports.checks.policy_hash(),

@@ -15,6 +15,7 @@ use super::id::{AgentId, CallId, EventId, Role, RunId, StreamId, TaskId, Timesta
 use super::json::Json;
 use super::message::{Cause, Rejected};
 use super::plan::Approval;
+use super::prefix::Prefix;
 use super::queue::Entry;
 use super::task::TaskSpec;
 use super::verdict::{MissingSeat, Scored, Verdict};
@@ -37,7 +38,7 @@ pub struct Plan {
     #[serde(default)]
     pub clamped: bool,
     /// The part of every prompt that all agents share, byte for byte.
-    pub prefix: Arc<str>,
+    pub prefix: Prefix,
     /// Whether the prefix says what is known of the task's story; `None` = it has none, or nobody asked at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Informed>,

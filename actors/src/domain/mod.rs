@@ -11,6 +11,7 @@ pub mod id;
 pub mod json;
 pub mod message;
 pub mod plan;
+pub mod prefix;
 pub mod problem;
 pub mod queue;
 pub mod receipt;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::domain::answer::{Answer, Failure};
 use crate::domain::council::Endpoint;
 use crate::domain::id::{CallId, Stage};
+use crate::domain::prefix::Prefix;
 
 /// What form of answer the prompt asks for. Only a hint: prose is always taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct ModelCall {
     /// Empty = the configured model.
     pub model: Arc<str>,
     /// The system message: the same for all agents of a deliberation.
-    pub shared: Arc<str>,
+    pub shared: Prefix,
     /// The user message: what differs.
     pub ask: Arc<str>,
     pub form: AnswerForm,

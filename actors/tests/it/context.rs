@@ -7,6 +7,7 @@ use std::time::Duration;
 use moothall_actors::domain::answer::Class;
 use moothall_actors::domain::context::Informed;
 use moothall_actors::domain::event::Event;
+use moothall_actors::domain::prefix::Prefix;
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority};
 use moothall_actors::domain::task::TaskDraft;
 use moothall_actors::domain::verdict::Outcome;
@@ -44,7 +45,7 @@ fn failing(class: Class, after: Duration) -> Arc<FakeContexts> {
 }
 
 /// The plans of all runs that began, in order.
-fn plans(stage: &Stage) -> Vec<(Option<Informed>, Arc<str>)> {
+fn plans(stage: &Stage) -> Vec<(Option<Informed>, Prefix)> {
     let events = stage.journal.events().into_iter();
     let plans = events.filter_map(|recorded| match recorded.event.event {
         Event::DeliberationStarted(plan) => Some((plan.context.clone(), plan.prefix.clone())),

@@ -15,7 +15,7 @@ mod pool;
 mod reply;
 mod wire;
 
-use bytes::Bytes;
+use std::sync::Arc;
 
 pub(crate) use connector::Connector;
 pub(crate) use pool::Pool;
@@ -23,11 +23,19 @@ pub(crate) use reply::Reply;
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A request as it goes out. Its head may hold a key: it is never shown.
+/// A request as it goes out, head and body, in parts so that what several have in common need not be copied. Its head
+/// may hold a key: it is never shown.
 pub(crate) struct Request {
-    /// Request line and headers, up to the empty line.
-    pub(crate) head: Vec<u8>,
-    pub(crate) body: Bytes,
+    pub(crate) front: Vec<u8>,
+    /// Of the body, where requests have it in common.
+    pub(crate) shared: Option<Arc<str>>,
+    pub(crate) back: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        [&self.front, self.shared.as_deref().unwrap_or_default().as_bytes(), &self.back]
+    }
 }
 
 /// Why no whole answer came over the wire.

@@ -94,33 +94,43 @@ impl Wire {
 /// A request on its way out.
 struct Sending<'r> {
     request: &'r Request,
-    /// Bytes of head and body.
+    /// Bytes of it.
     sent: usize,
     flushed: bool,
     /// Why it cannot go on; the server may still have answered.
     broken: Option<io::Error>,
 }
 
-impl Sending<'_> {
+impl<'r> Sending<'r> {
     fn goes_on(&self) -> bool {
         !self.flushed && self.broken.is_none()
     }
 
+    /// What is to be sent still, and in how many parts.
+    fn rest(&self) -> ([IoSlice<'r>; 3], usize) {
+        let (mut rest, mut count, mut sent) = ([IoSlice::new(&[]); 3], 0, self.sent);
+        for part in self.request.parts() {
+            let gone = sent.min(part.len());
+            sent -= gone;
+            if gone < part.len() {
+                rest[count] = IoSlice::new(&part[gone..]);
+                count += 1;
+            }
+        }
+        (rest, count)
+    }
+
     fn poll(&mut self, mut stream: Pin<&mut Stream>, cx: &mut Context<'_>) {
-        let Request { head, body } = self.request;
         while self.goes_on() {
-            let polled = if self.sent < head.len() + body.len() {
-                let rest_of_head = head.get(self.sent..).unwrap_or_default();
-                let rest_of_body = &body[self.sent.saturating_sub(head.len())..];
-                let parts = [IoSlice::new(rest_of_head), IoSlice::new(rest_of_body)];
-                let first = usize::from(rest_of_head.is_empty());
-                stream.as_mut().poll_write_vectored(cx, &parts[first..])
+            let (rest, count) = self.rest();
+            let polled = if count > 0 {
+                stream.as_mut().poll_write_vectored(cx, &rest[..count])
             } else {
                 stream.as_mut().poll_flush(cx).map_ok(|()| 0)
             };
             match polled {
                 Poll::Pending => return,
-                Poll::Ready(Ok(0)) if self.sent == head.len() + body.len() => self.flushed = true,
+                Poll::Ready(Ok(0)) if count == 0 => self.flushed = true,
                 Poll::Ready(Ok(0)) => self.broken = Some(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(bytes)) => self.sent += bytes,
                 Poll::Ready(Err(error)) => self.broken = Some(error),

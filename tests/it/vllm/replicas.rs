@@ -21,7 +21,7 @@ const IDEAL: f64 = 8.0 / 9.0;
 fn call_of(task: usize, stage: Stage, seat: u32) -> ModelCall {
     let mut call = call(stage, seat);
     call.id.run = RunId { task: TaskId::parse("task", &format!("t-{task}")).unwrap(), run: 1 };
-    ModelCall { shared: format!("You are one of three. The task is number {task}.\n").into(), ..call }
+    ModelCall { shared: format!("You are one of three. The task is number {task}.\n").as_str().into(), ..call }
 }
 
 /// Servers with a prefix cache, and the adapter over all of them.

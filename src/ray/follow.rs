@@ -16,16 +16,13 @@ use moothall_actors::ports::executor::{Followed, Told, WaveCall};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, GOODBYE};
 use super::hearing::{Heard, Hearing};
 use super::request;
 use super::result::{AgentResult, listed};
 use super::trouble::Trouble;
 use crate::grpc::proto::moothall::v1::executor_update::Update;
 
-/// How long the end of a watch is waited for when all is told. Left before, its stream is reset, and what still comes on it
-/// is an error of the connection, which bears a thousand of them.
-const GOODBYE: Duration = Duration::from_secs(5);
 /// Results on their way to whoever tells them.
 const ON_THE_WAY: usize = 8;
 
@@ -138,20 +135,17 @@ impl Asking<'_> {
             }
         };
         loop {
-            let update = match timeout(self.exchange.settings.look_every, updates.message()).await {
-                Ok(update) => update.map_err(|status| Trouble::of(&status))?,
+            let update = match timeout(self.exchange.settings.look_every, self.exchange.next(&mut updates)).await {
+                Ok(update) => update?,
                 Err(_) if self.look().await? => return Ok(()),
                 Err(_) => continue,
             };
-            match update.map(|update| update.update) {
-                Some(Some(Update::Result(result))) => self.say("watch", result.into()).await,
-                Some(Some(Update::End(_))) => {
-                    // Its trailers come right behind.
-                    let _ = timeout(GOODBYE, updates.message()).await;
+            match update {
+                Some(Update::Result(result)) => self.say("watch", result.into()).await,
+                Some(Update::End(_)) => {
+                    self.exchange.leave(updates).await;
                     return Ok(());
                 }
-                // A kind of update that this version does not know.
-                Some(None) => {}
                 None => return Err(Trouble::Away("the watch ended before the wave did".into())),
             }
         }

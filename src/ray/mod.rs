@@ -9,6 +9,7 @@
 //! The same wave handed over again is the same wave there, so that whatever was not answered is asked again. What the
 //! executor says is data, like what a model says: bounded, never obeyed. Nothing is connected before the first wave.
 
+mod attend;
 mod exchange;
 mod follow;
 mod hearing;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moothall_actors::ports::ModelCall;
 use moothall_actors::ports::executor::WaveCall;
+use prost::Message as _;
 
 use crate::error::cut;
 use crate::grpc::proto::fleet::ray_executor::v1::{
@@ -28,6 +29,16 @@ const ATTEMPTS_OF_A_RUN: u32 = 1000;
 pub(super) enum Request {
     Deliberation(ExecuteDeliberationRequest),
     BacklogReview(ExecuteBacklogReviewDeliberationRequest),
+}
+
+impl Request {
+    /// On the wire, in bytes.
+    pub(super) fn encoded_len(&self) -> usize {
+        match self {
+            Self::Deliberation(request) => request.encoded_len(),
+            Self::BacklogReview(request) => request.encoded_len(),
+        }
+    }
 }
 
 /// The executor's name for a wave, before it has given one itself.

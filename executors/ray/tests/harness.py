@@ -22,6 +22,8 @@ from moothall_ray_executor.wire.fleet.ray_executor.v1.ray_executor_pb2_grpc impo
 from moothall_ray_executor.wire.moothall.v1 import executor_pb2
 from moothall_ray_executor.wire.moothall.v1.executor_pb2_grpc import ExecutorControlStub
 
+AttendStream = grpc.aio.StreamStreamCall[executor_pb2.ExecutorOrders, executor_pb2.ExecutorReports]
+
 BIN = Path(sys.executable).parent
 # Seconds, on a busy machine.
 START, LIMIT = 90.0, 30.0
@@ -115,6 +117,9 @@ class Client:
         *results, end = await self.watch(deliberation_id)
         return {update.result.agent_id: update.result for update in results}, end.end.status
 
+    def attend(self) -> "Attended":
+        return Attended(self.control.Attend(timeout=LIMIT))
+
     async def cancel(self, deliberation_id: str) -> str:
         request = executor_pb2.ExecutorCancelRequest(deliberation_id=deliberation_id)
         return (await self.control.Cancel(request, timeout=LIMIT)).status
@@ -122,6 +127,32 @@ class Client:
     async def status(self, deliberation_id: str) -> pb.GetDeliberationStatusResponse:
         request = pb.GetDeliberationStatusRequest(deliberation_id=deliberation_id)
         return await self.service.GetDeliberationStatus(request, timeout=LIMIT)
+
+
+class Attended:
+    """One stream of orders and reports."""
+
+    def __init__(self, stream: "AttendStream") -> None:
+        self.stream = stream
+        # Reports by the order's number, in the order in which they came.
+        self.reports: dict[int, list[executor_pb2.ExecutorReport]] = {}
+        self.messages = 0
+
+    async def order(self, *orders: executor_pb2.ExecutorOrder) -> None:
+        """All in one message."""
+        await self.stream.write(executor_pb2.ExecutorOrders(orders=orders))
+
+    async def until(self, claim: Callable[[], object]) -> None:
+        """Reads until a claim about the reports is true."""
+        while not claim():
+            message = await self.stream.read()
+            assert isinstance(message, executor_pb2.ExecutorReports), "the stream has ended"
+            self.messages += 1
+            for report in message.reports:
+                self.reports.setdefault(report.number, []).append(report)
+
+    def said(self, number: int) -> list[str | None]:
+        return [report.WhichOneof("report") for report in self.reports.get(number, [])]
 
 
 def wave(task_id: str, url: str, agents: int = 3, **metadata: str) -> pb.ExecuteDeliberationRequest:
@@ -138,6 +169,15 @@ def wave(task_id: str, url: str, agents: int = 3, **metadata: str) -> pb.Execute
         vllm_model="tiny",
         constraints=pb.TaskConstraints(story_id="S-1", timeout_seconds=20, metadata=metadata),
     )
+
+
+def submit(number: int, request: pb.ExecuteDeliberationRequest) -> executor_pb2.ExecutorOrder:
+    return executor_pb2.ExecutorOrder(number=number, deliberation=request)
+
+
+def watch(number: int, deliberation_id: str) -> executor_pb2.ExecutorOrder:
+    request = executor_pb2.ExecutorWatchRequest(deliberation_id=deliberation_id)
+    return executor_pb2.ExecutorOrder(number=number, watch=request)
 
 
 async def eventually(claim: Callable[[], object], limit: float = LIMIT) -> None:

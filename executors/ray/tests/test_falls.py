@@ -16,7 +16,7 @@ from moothall_ray_executor.child import kill_session, session_of
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 from moothall_ray_executor.wire.moothall.v1 import executor_pb2
 
-from .harness import Client, Executor, cluster, eventually, wave
+from .harness import Client, Executor, cluster, eventually, watch, wave
 from .model_server import ModelServer, answer, completion
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -92,12 +92,16 @@ async def test_a_stopped_executor_lets_its_own_waves_end(
     async with Client(executor.address) as client:
         deliberation = await client.submit(wave("drained", model.url))
         watching = asyncio.create_task(client.outcome(deliberation))
+        attended = client.attend()
+        await attended.order(watch(1, deliberation))
         await model.until(lambda: model.in_flight == 3)
         executor.process.send_signal(signal.SIGTERM)
         await health(client, NOT_SERVING)
         assert await code(client.submit(wave("after", model.url))) is grpc.StatusCode.UNAVAILABLE
         await model.release()
         assert (await watching)[1] == "completed"
+        await attended.until(lambda: attended.said(1)[-1:] == ["end"])
+        assert await code(attended.stream.read()) is grpc.StatusCode.UNAVAILABLE, "it says that nothing more comes"
     assert await asyncio.to_thread(executor.process.wait, 20) == 0
 
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use moothall::grpc::proto::moothall::v1::ExecutorAgentResult;
 use moothall::ray::{AgentResult, RaySettings};
 use moothall_actors::domain::answer::Class;
-use moothall_actors::ports::executor::{Executor as _, Followed};
+use moothall_actors::ports::executor::{Executor as _, Followed, WaveCall};
 
-use super::stand::{Stand, client, settings};
-use super::{NAME, any_port, follow, texts, wave};
+use super::stand::{Speaks, Stand, client, settings};
+use super::{NAME, any_port, follow, follow_as, texts, wave};
 use crate::served::until;
 
 const FIRST: &str = "agent-dev-001";
@@ -24,7 +25,7 @@ fn result(agent: &str, text: &str) -> AgentResult {
 #[tokio::test]
 async fn a_watched_wave_is_told_as_it_comes_and_asked_about_never() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Attend).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     stand.answers(NAME, SECOND, "two");
@@ -50,7 +51,7 @@ async fn a_watched_wave_is_told_as_it_comes_and_asked_about_never() {
 #[tokio::test]
 async fn an_executor_of_the_contract_alone_is_asked_until_it_has_all() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), false).await;
+    let served = stand.serve(any_port(), Speaks::Contract).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     let following = follow(&client, wave(2));
@@ -67,7 +68,7 @@ async fn an_executor_of_the_contract_alone_is_asked_until_it_has_all() {
 #[tokio::test]
 async fn events_are_taken_when_they_come_first_and_ignored_after() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Attend).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     assert!(client.hear(WAVE, None, || result(FIRST, "early")).await.is_none(), "nobody follows it yet");
@@ -86,7 +87,7 @@ async fn events_are_taken_when_they_come_first_and_ignored_after() {
 #[tokio::test]
 async fn a_wave_is_found_again_after_the_connection_broke() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Attend).await;
     let address = served.address;
     let client = client(address, settings());
     client.submit(&wave(2)).await.unwrap();
@@ -95,7 +96,7 @@ async fn a_wave_is_found_again_after_the_connection_broke() {
     until("it is watched", || stand.seen().watches == 1).await;
     served.kill().await;
     stand.answers(NAME, SECOND, "two");
-    let _again = stand.serve(address, true).await;
+    let _again = stand.serve(address, Speaks::Attend).await;
     let told = following.await.unwrap();
     assert_eq!(texts(&told), [(FIRST, "one"), (SECOND, "two")]);
     assert_eq!(stand.seen().submits.len(), 1);
@@ -104,8 +105,8 @@ async fn a_wave_is_found_again_after_the_connection_broke() {
 #[tokio::test]
 async fn what_the_executor_has_forgotten_is_lost() {
     let stand = Stand::new();
-    for control in [true, false] {
-        let served = stand.serve(any_port(), control).await;
+    for speaks in [Speaks::Attend, Speaks::Watch, Speaks::Contract] {
+        let served = stand.serve(any_port(), speaks).await;
         let client = client(served.address, settings());
         let (told, followed) = follow(&client, wave(1)).await.unwrap();
         assert_eq!((told.len(), followed), (0, Followed::Ended), "whoever asked hears that nothing came");
@@ -115,7 +116,7 @@ async fn what_the_executor_has_forgotten_is_lost() {
 #[tokio::test]
 async fn silence_is_looked_into_and_one_that_stands_still_is_given_up() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Attend).await;
     let quick = Duration::from_millis(100);
     let quick = RaySettings { answer_within: quick, look_every: quick, away_limit: 4 * quick, ..settings() };
     let client = client(served.address, quick);
@@ -133,7 +134,7 @@ async fn silence_is_looked_into_and_one_that_stands_still_is_given_up() {
 #[tokio::test]
 async fn calling_back_is_tried_until_it_is_heard() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Attend).await;
     let address = served.address;
     let client = client(address, settings());
     client.submit(&wave(1)).await.unwrap();
@@ -144,7 +145,7 @@ async fn calling_back_is_tried_until_it_is_heard() {
     });
     until("it is known to be away", || client.state().is_some_and(|state| state != moothall::ray::RayState::Healthy))
         .await;
-    let _again = stand.serve(address, true).await;
+    let _again = stand.serve(address, Speaks::Attend).await;
     calling.await.unwrap();
     assert_eq!(stand.seen().cancelled, [NAME]);
 }
@@ -154,7 +155,7 @@ async fn calling_back_is_tried_until_it_is_heard() {
 async fn thousands_of_waves_go_over_one_connection() {
     const WAVES: usize = 1_500;
     let stand = Stand::new();
-    let served = stand.serve(any_port(), true).await;
+    let served = stand.serve(any_port(), Speaks::Watch).await;
     let client = client(served.address, settings());
     client.submit(&wave(1)).await.unwrap();
     stand.answers(NAME, FIRST, "one");
@@ -165,4 +166,65 @@ async fn thousands_of_waves_go_over_one_connection() {
     }
     assert_eq!(stand.seen().watches, WAVES, "no watch was broken");
     assert_eq!(stand.seen().connections.len(), 1);
+}
+
+#[tokio::test]
+async fn waves_at_once_share_one_stream_and_its_messages() {
+    const WAVES: u32 = 300;
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let client = client(served.address, settings());
+    let waves: Vec<_> = (1..=WAVES).map(|attempt| WaveCall { attempt, ..wave(1) }).collect();
+    let names = join_all(waves.iter().map(|wave| client.submit(wave))).await;
+    let expected: Vec<_> = (1..=WAVES).map(|attempt| format!("{WAVE}#{attempt}")).collect();
+    assert_eq!(names.iter().map(|name| &**name.as_ref().unwrap()).collect::<Vec<_>>(), expected);
+    let heard = stand.seen().messages;
+    assert!((1..100).contains(&heard), "{heard} messages for {WAVES} waves");
+    let following: Vec<_> =
+        waves.into_iter().zip(&expected).map(|(wave, name)| follow_as(&client, name, wave)).collect();
+    until("all are watched", || stand.seen().watches == expected.len()).await;
+    for name in &expected {
+        stand.answers(name, FIRST, name);
+        stand.ends(name, "completed");
+    }
+    for (following, name) in following.into_iter().zip(&expected) {
+        assert_eq!(texts(&following.await.unwrap()), [(FIRST, name.as_str())]);
+    }
+    let seen = stand.seen();
+    assert_eq!((seen.streams, seen.looks), (1, 0));
+}
+
+#[tokio::test]
+async fn an_executor_without_the_stream_is_asked_for_each_wave() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), Speaks::Watch).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(1)).await.unwrap();
+    let following = follow(&client, wave(1));
+    stand.answers(NAME, FIRST, "one");
+    stand.ends(NAME, "completed");
+    assert_eq!(texts(&following.await.unwrap()), [(FIRST, "one")]);
+    let seen = stand.seen();
+    assert_eq!((seen.submits.len(), seen.watches, seen.streams, seen.looks), (1, 1, 0, 0));
+}
+
+/// More results than a wave has agents: nothing is kept of them, and other waves are told as ever.
+#[tokio::test]
+async fn an_executor_that_tells_too_much_of_one_wave_fills_nothing() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(1)).await.unwrap();
+    for number in 0..500 {
+        stand.answers(NAME, &format!("nobody-{number}"), "noise");
+    }
+    let noisy = follow(&client, wave(1));
+    until("it is told too much again and again", || stand.seen().watches > 2).await;
+    let other = WaveCall { attempt: 2, ..wave(1) };
+    let name = client.submit(&other).await.unwrap();
+    stand.answers(&name, FIRST, "one");
+    stand.ends(&name, "completed");
+    assert_eq!(texts(&follow_as(&client, &name, other).await.unwrap()), [(FIRST, "one")]);
+    noisy.abort();
+    assert_eq!(stand.seen().streams, 1, "the stream holds");
 }

@@ -27,10 +27,14 @@ type Told = (BTreeMap<String, Result>, Followed);
 
 /// Follows a wave in a task of its own. A call that is told twice fails the test.
 fn follow(client: &Arc<RayExecutor>, wave: WaveCall) -> JoinHandle<Told> {
-    let client = client.clone();
+    follow_as(client, NAME, wave)
+}
+
+fn follow_as(client: &Arc<RayExecutor>, name: &str, wave: WaveCall) -> JoinHandle<Told> {
+    let (client, name) = (client.clone(), name.to_owned());
     tokio::spawn(async move {
         let (to, mut told) = mpsc::channel(8);
-        let following = client.follow(NAME, &wave, to);
+        let following = client.follow(&name, &wave, to);
         let hearing = async {
             let mut all = BTreeMap::new();
             while let Some(one) = told.recv().await {

@@ -16,10 +16,12 @@ use moothall::grpc::proto::fleet::ray_executor::v1::{
     GetDeliberationStatusResponse, GetStatusRequest, GetStatusResponse,
 };
 use moothall::grpc::proto::moothall::v1::executor_control_server::{ExecutorControl, ExecutorControlServer};
+use moothall::grpc::proto::moothall::v1::executor_order::Order;
+use moothall::grpc::proto::moothall::v1::executor_report::Report;
 use moothall::grpc::proto::moothall::v1::executor_update::Update;
 use moothall::grpc::proto::moothall::v1::{
-    ExecutorAgentResult, ExecutorCancelRequest, ExecutorCancelResponse, ExecutorEnd, ExecutorUpdate,
-    ExecutorWatchRequest,
+    ExecutorAgentResult, ExecutorCancelRequest, ExecutorCancelResponse, ExecutorEnd, ExecutorOrder, ExecutorOrders,
+    ExecutorRefusal, ExecutorReport, ExecutorReports, ExecutorUpdate, ExecutorWatchRequest,
 };
 use moothall::line::ServiceAddress;
 use moothall::ray::{RayExecutor, RaySettings};
@@ -27,7 +29,7 @@ use moothall::vllm::{ContextLength, VllmModel, VllmSettings};
 use serde_json::json;
 use tokio::sync::watch;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::served::Served;
 
@@ -54,6 +56,19 @@ pub(crate) struct Seen {
     pub(crate) refusals: VecDeque<Status>,
     /// Nothing is answered at all, as by a process that stands still.
     pub(crate) hangs: bool,
+    /// Streams of all waves, and messages in them.
+    pub(crate) streams: usize,
+    pub(crate) messages: usize,
+}
+
+/// What an executor knows beyond the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Speaks {
+    Contract,
+    /// It can be watched, and told to cancel.
+    Watch,
+    /// All that in one stream, too.
+    Attend,
 }
 
 #[derive(Clone)]
@@ -66,10 +81,11 @@ impl Stand {
         Self { seen: Arc::default() }
     }
 
-    /// `control`: whether it serves the extension.
-    pub(crate) async fn serve(&self, address: SocketAddr, control: bool) -> Served {
+    pub(crate) async fn serve(&self, address: SocketAddr, speaks: Speaks) -> Served {
         let routes = Routes::new(RayExecutorServiceServer::new(self.clone()));
-        let routes = if control { routes.add_service(ExecutorControlServer::new(self.clone())) } else { routes };
+        let control = Control { stand: self.clone(), attends: speaks == Speaks::Attend };
+        let routes =
+            if speaks == Speaks::Contract { routes } else { routes.add_service(ExecutorControlServer::new(control)) };
         Served::start(address, routes).await
     }
 
@@ -113,6 +129,50 @@ impl Stand {
         seen.waves.entry(name.clone()).or_insert_with(|| watch::Sender::new(Wave::default()));
         let status = "submitted".to_owned();
         Ok(Response::new(ExecuteDeliberationResponse { task_id, deliberation_id: name, status, ..Default::default() }))
+    }
+
+    /// What is told of a wave.
+    fn updates(&self, name: &str) -> Result<BoxStream<'static, Update>, Status> {
+        let mut seen = self.seen();
+        seen.watches += 1;
+        let wave = seen.waves.get(name).map(watch::Sender::subscribe);
+        let wave = wave.ok_or_else(|| Status::not_found("no such deliberation"))?;
+        let updates = stream::unfold((wave, 0, false), |(mut wave, told, over)| async move {
+            if over {
+                return None;
+            }
+            let now = wave.wait_for(|wave| wave.results.len() > told || wave.end.is_some()).await.ok()?.clone();
+            let (update, is_last) = match now.results.get(told) {
+                Some(result) => (Update::Result(result.clone()), false),
+                None => (Update::End(ExecutorEnd { status: now.end?.to_owned(), ..Default::default() }), true),
+            };
+            Some((update, (wave, told + 1, is_last)))
+        });
+        Ok(updates.boxed())
+    }
+
+    /// All that is reported on one order.
+    async fn reports(self, order: Option<Order>) -> BoxStream<'static, Report> {
+        self.stand_still().await;
+        let updates = match order {
+            Some(Order::Watch(request)) => self.updates(&request.deliberation_id),
+            Some(Order::Deliberation(request)) => {
+                return one(self.execute_deliberation(Request::new(request)).await);
+            }
+            Some(Order::BacklogReview(request)) => {
+                return one(self.execute_backlog_review_deliberation(Request::new(request)).await);
+            }
+            None => Err(Status::unimplemented("no such order")),
+        };
+        match updates {
+            Err(status) => stream::iter([refused(&status)]).boxed(),
+            Ok(updates) => updates
+                .map(|update| match update {
+                    Update::Result(result) => Report::Result(result),
+                    Update::End(end) => Report::End(end),
+                })
+                .boxed(),
+        }
     }
 
     async fn stand_still(&self) {
@@ -194,40 +254,66 @@ fn listed(result: &ExecutorAgentResult) -> serde_json::Value {
     })
 }
 
+fn one(taken: Result<Response<ExecuteDeliberationResponse>, Status>) -> BoxStream<'static, Report> {
+    let report = taken.map_or_else(|status| refused(&status), |taken| Report::Taken(taken.into_inner()));
+    stream::iter([report]).boxed()
+}
+
+fn refused(status: &Status) -> Report {
+    Report::Refused(ExecutorRefusal { code: status.code().into(), message: status.message().to_owned() })
+}
+
+/// The extension.
+#[derive(Clone)]
+struct Control {
+    stand: Stand,
+    attends: bool,
+}
+
 #[tonic::async_trait]
-impl ExecutorControl for Stand {
+impl ExecutorControl for Control {
     async fn cancel(
         &self,
         request: Request<ExecutorCancelRequest>,
     ) -> Result<Response<ExecutorCancelResponse>, Status> {
-        self.stand_still().await;
-        self.seen().cancelled.push(request.into_inner().deliberation_id);
+        self.stand.stand_still().await;
+        self.stand.seen().cancelled.push(request.into_inner().deliberation_id);
         Ok(Response::new(ExecutorCancelResponse { status: "cancelled".to_owned() }))
     }
 
     type WatchStream = BoxStream<'static, Result<ExecutorUpdate, Status>>;
 
     async fn watch(&self, request: Request<ExecutorWatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let wave = {
-            let mut seen = self.seen();
-            seen.watches += 1;
-            seen.connections.extend(request.remote_addr());
-            seen.waves.get(&request.get_ref().deliberation_id).map(watch::Sender::subscribe)
-        };
-        self.stand_still().await;
-        let wave = wave.ok_or_else(|| Status::not_found("no such deliberation"))?;
-        let updates = stream::unfold((wave, 0, false), |(mut wave, told, over)| async move {
-            if over {
-                return None;
-            }
-            let now = wave.wait_for(|wave| wave.results.len() > told || wave.end.is_some()).await.ok()?.clone();
-            let (update, is_last) = match now.results.get(told) {
-                Some(result) => (Update::Result(result.clone()), false),
-                None => (Update::End(ExecutorEnd { status: now.end?.to_owned(), ..Default::default() }), true),
-            };
-            Some((Ok(ExecutorUpdate { update: Some(update) }), (wave, told + 1, is_last)))
-        });
+        let updates = self.stand.updates(&request.get_ref().deliberation_id);
+        self.stand.seen().connections.extend(request.remote_addr());
+        self.stand.stand_still().await;
+        let updates = updates?.map(|update| Ok(ExecutorUpdate { update: Some(update) }));
         Ok(Response::new(updates.boxed()))
+    }
+
+    type AttendStream = BoxStream<'static, Result<ExecutorReports, Status>>;
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<ExecutorOrders>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        if !self.attends {
+            return Err(Status::unimplemented("no such method"));
+        }
+        let stand = self.stand.clone();
+        stand.seen().streams += 1;
+        let counted = stand.clone();
+        let orders = request.into_inner().take_while(|message| std::future::ready(message.is_ok()));
+        let orders = orders.filter_map(|message| std::future::ready(message.ok())).flat_map(move |message| {
+            counted.seen().messages += 1;
+            stream::iter(message.orders)
+        });
+        let reports = orders.flat_map_unordered(None, move |ExecutorOrder { number, order }| {
+            let reports = stream::once(stand.clone().reports(order)).flatten();
+            reports.map(move |report| ExecutorReport { number, report: Some(report) }).boxed()
+        });
+        let messages = reports.ready_chunks(64).map(|reports| Ok(ExecutorReports { reports }));
+        Ok(Response::new(messages.boxed()))
     }
 }
 

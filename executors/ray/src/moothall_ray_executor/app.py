@@ -49,6 +49,7 @@ class App:
         self.publisher = Publisher(config.nats_url, config.nats_buffer, self.cluster.told) if config.nats_url else None
         self.metrics = Metrics()
         self._service = ExecutorService(self.cluster, self.mirror, Rules(config.hosts, config.agents))
+        self._control = ControlService(self._service, self.cluster, self.mirror)
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(
             options=[
@@ -70,7 +71,7 @@ class App:
         if self.publisher is not None:
             self.mirror.listen(self._publish)
         add_RayExecutorServiceServicer_to_server(self._service, self._server)
-        add_ExecutorControlServicer_to_server(ControlService(self.cluster, self.mirror), self._server)
+        add_ExecutorControlServicer_to_server(self._control, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         await self._say_health()
@@ -92,6 +93,7 @@ class App:
         if not self._config.cluster.address:
             await self._drain()
         self.mirror.close()
+        self._control.close()
         await self._server.stop(GRACE)
         if self.publisher is not None:
             with contextlib.suppress(TimeoutError):

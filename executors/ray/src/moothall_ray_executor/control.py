@@ -6,23 +6,33 @@ from typing import Any
 import grpc
 from grpc.aio import ServicerContext
 
+from .attend import Attendance, end_of, said
 from .child import Unreachable
 from .cluster import Cluster
 from .line import CallFailed
 from .mirror import Mirror
 from .registry import Deliberation
-from .service import refuse
-from .wave import Result, Status
+from .service import ExecutorService, Refused
+from .wave import Status
 from .wire.moothall.v1 import executor_pb2 as pb
 from .wire.moothall.v1.executor_pb2_grpc import ExecutorControlServicer
+
+STOPPING = "the executor is being stopped"
 
 
 class ControlService(ExecutorControlServicer):
     """One for the process."""
 
-    def __init__(self, cluster: Cluster, mirror: Mirror) -> None:
+    def __init__(self, service: ExecutorService, cluster: Cluster, mirror: Mirror) -> None:
+        self._service = service
         self._cluster = cluster
         self._mirror = mirror
+        self._attending: set[Attendance] = set()
+
+    def close(self) -> None:
+        """The mirror is closed: streams end."""
+        for attendance in self._attending:
+            attendance.wake()
 
     async def Cancel(
         self,
@@ -34,7 +44,7 @@ class ControlService(ExecutorControlServicer):
             try:
                 await self._cluster.cancel(request.deliberation_id)
             except (Unreachable, CallFailed) as error:
-                await refuse(context, error)
+                await Refused.of(error).abort(context)
         return pb.ExecutorCancelResponse(status=one.status.value)
 
     async def Watch(
@@ -47,41 +57,37 @@ class ControlService(ExecutorControlServicer):
         while True:
             results = list(one.results.values())
             for result in results[told:]:
-                yield pb.ExecutorUpdate(result=said(result, one))
+                yield pb.ExecutorUpdate(result=said(result, one.outline.metadata))
             told = len(results)
             # A result may have come while the ones before were being written.
             if told < len(one.results):
                 continue
             if one.status is not Status.RUNNING:
-                yield pb.ExecutorUpdate(end=pb.ExecutorEnd(status=one.status.value, error_message=one.error))
+                yield pb.ExecutorUpdate(end=end_of(one))
                 return
             if self._mirror.closed:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the executor is being stopped")
+                await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
             await self._mirror.changed(request.deliberation_id)
 
+    async def Attend(
+        self,
+        request_iterator: AsyncIterator[pb.ExecutorOrders],
+        context: ServicerContext[pb.ExecutorOrders, pb.ExecutorReports],
+    ) -> AsyncIterator[pb.ExecutorReports]:
+        # A client waits for it before it believes in the stream.
+        await context.send_initial_metadata(())
+        attendance = Attendance(self._service, self._mirror)
+        self._attending.add(attendance)
+        try:
+            async for reports in attendance.reports(request_iterator):
+                yield reports
+        finally:
+            self._attending.discard(attendance)
+        if self._mirror.closed:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, STOPPING)
+
     async def _find(self, deliberation_id: str, context: ServicerContext[Any, Any]) -> Deliberation:
-        one = self._mirror.registry.get(deliberation_id)
-        if one is None:
-            if not self._cluster.known:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, self._cluster.trouble)
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no deliberation has the id {deliberation_id[:600]}")
-        return one
-
-
-def said(result: Result, one: Deliberation) -> pb.ExecutorAgentResult:
-    return pb.ExecutorAgentResult(
-        agent_id=result.agent_id,
-        role=result.role,
-        status=result.status.value,
-        content=result.content,
-        reasoning=result.reasoning,
-        model=result.model,
-        prompt_tokens=result.prompt_tokens,
-        completion_tokens=result.completion_tokens,
-        duration_ms=result.duration_ms,
-        error=result.error,
-        error_type=result.error_type,
-        metadata=one.outline.metadata,
-        attempts=result.attempts,
-        finish_reason=result.finish_reason,
-    )
+        try:
+            return self._service.find(deliberation_id)
+        except Refused as refused:
+            await refused.abort(context)

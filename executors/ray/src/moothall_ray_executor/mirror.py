@@ -28,6 +28,9 @@ class Mirror:
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
+    def leave(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
     def apply(self, events: Iterable[Event], seq: int) -> None:
         """Takes in a batch; what was known changes nothing."""
         for event in events:

@@ -27,6 +27,25 @@ MOST_ANSWER = 3 << 20
 Context = ServicerContext[Request, pb.ExecuteDeliberationResponse]
 
 
+class Refused(Exception):
+    """What a call fails with."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @classmethod
+    def of(cls, error: Exception) -> "Refused":
+        """A call that did not get through to the supervisor, or failed there."""
+        code = grpc.StatusCode.UNAVAILABLE if isinstance(error, Unreachable) else grpc.StatusCode.INTERNAL
+        return cls(code, str(error)[:500])
+
+    async def abort(self, context: ServicerContext[Any, Any]) -> NoReturn:
+        """Ends the call with it."""
+        await context.abort(self.code, self.message)
+
+
 class ExecutorService(RayExecutorServiceServicer):
     """One for the process."""
 
@@ -50,14 +69,15 @@ class ExecutorService(RayExecutorServiceServicer):
     async def GetDeliberationStatus(
         self, request: pb.GetDeliberationStatusRequest, context: Context
     ) -> pb.GetDeliberationStatusResponse:
-        one = self._mirror.registry.get(request.deliberation_id)
-        if one is not None:
-            return pb.GetDeliberationStatusResponse(
-                status=one.status.value, result=first_result(one), error_message=one.error
-            )
-        if not self._cluster.known:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, self._cluster.trouble)
-        return pb.GetDeliberationStatusResponse(status="not_found")
+        try:
+            one = self.find(request.deliberation_id)
+        except Refused as refused:
+            if refused.code is not grpc.StatusCode.NOT_FOUND:
+                await refused.abort(context)
+            return pb.GetDeliberationStatusResponse(status="not_found")
+        return pb.GetDeliberationStatusResponse(
+            status=one.status.value, result=first_result(one), error_message=one.error
+        )
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         answer = pb.GetStatusResponse(
@@ -75,20 +95,27 @@ class ExecutorService(RayExecutorServiceServicer):
 
     async def _execute(self, request: Request, context: Context) -> pb.ExecuteDeliberationResponse:
         try:
+            return await self.submit(request)
+        except Refused as refused:
+            await refused.abort(context)
+
+    async def submit(self, request: Request) -> pb.ExecuteDeliberationResponse:
+        """Takes a wave. Raises Refused."""
+        try:
             wave = parse(request, self._rules)
         except Invalid as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         existing = self._mirror.registry.existing(wave.outline.key)
         if existing is None:
             if self.stopping:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the executor is being stopped")
+                raise Refused(grpc.StatusCode.UNAVAILABLE, "the executor is being stopped")
             try:
                 existing = await self._cluster.submit(wave)
             except (Unreachable, CallFailed) as error:
-                await refuse(context, error)
+                raise Refused.of(error) from error
         if existing is None:
             running = self._cluster.most_running
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{running} deliberations run, which is the limit")
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{running} deliberations run, which is the limit")
         new = existing == wave.outline.deliberation_id
         return pb.ExecuteDeliberationResponse(
             task_id=request.task_id,
@@ -96,6 +123,15 @@ class ExecutorService(RayExecutorServiceServicer):
             status="submitted",
             message=f"{len(wave.calls)} agents are asked" if new else "it was submitted before",
         )
+
+    def find(self, deliberation_id: str) -> Deliberation:
+        """Raises Refused."""
+        one = self._mirror.registry.get(deliberation_id)
+        if one is not None:
+            return one
+        if not self._cluster.known:
+            raise Refused(grpc.StatusCode.UNAVAILABLE, self._cluster.trouble)
+        raise Refused(grpc.StatusCode.NOT_FOUND, f"no deliberation has the id {deliberation_id[:600]}")
 
     def _stats(self) -> pb.RayExecutorStats:
         registry = self._mirror.registry
@@ -108,12 +144,6 @@ class ExecutorService(RayExecutorServiceServicer):
             failed_deliberations=totals.failed,
             average_execution_time_ms=totals.seconds * 1000 / ended if ended else 0.0,
         )
-
-
-async def refuse(context: ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """Ends a call that did not get through to the supervisor, or failed there."""
-    code = grpc.StatusCode.UNAVAILABLE if isinstance(error, Unreachable) else grpc.StatusCode.INTERNAL
-    await context.abort(code, str(error)[:500])
 
 
 def first_result(one: Deliberation) -> pb.DeliberationResult:

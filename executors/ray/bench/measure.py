@@ -21,7 +21,6 @@ import grpc
 from figures import quantile
 
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
-from moothall_ray_executor.wire.fleet.ray_executor.v1.ray_executor_pb2_grpc import RayExecutorServiceStub
 from moothall_ray_executor.wire.moothall.v1 import executor_pb2
 from moothall_ray_executor.wire.moothall.v1.executor_pb2_grpc import ExecutorControlStub
 
@@ -37,6 +36,7 @@ BODY = json.dumps(
     }
 ).encode()
 
+AttendStream = grpc.aio.StreamStreamCall[executor_pb2.ExecutorOrders, executor_pb2.ExecutorReports]
 Wave = Callable[[int], Awaitable[None]]
 
 
@@ -81,9 +81,47 @@ def direct(session: aiohttp.ClientSession, port: str) -> Wave:
     return wave
 
 
-def through(channel: grpc.aio.Channel, port: str, run: str) -> Wave:
+class Stream:
+    """All waves in one, as the daemon has it: a message holds what there is by then."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stream: AttendStream = ExecutorControlStub(channel).Attend()
+        self._number = 0
+        self._orders: list[executor_pb2.ExecutorOrder] = []
+        self._waiting: dict[int, asyncio.Queue[executor_pb2.ExecutorReport]] = {}
+        self._some = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._read())]
+
+    def order(self, order: executor_pb2.ExecutorOrder) -> asyncio.Queue[executor_pb2.ExecutorReport]:
+        """Where its reports come."""
+        self._number += 1
+        order.number = self._number
+        reports = self._waiting[self._number] = asyncio.Queue()
+        self._orders.append(order)
+        self._some.set()
+        return reports
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._stream.cancel()
+
+    async def _write(self) -> None:
+        while await self._some.wait():
+            orders, self._orders = self._orders, []
+            self._some.clear()
+            await self._stream.write(executor_pb2.ExecutorOrders(orders=orders))
+
+    async def _read(self) -> None:
+        while isinstance(message := await self._stream.read(), executor_pb2.ExecutorReports):
+            for report in message.reports:
+                self._waiting[report.number].put_nowait(report)
+                if report.WhichOneof("report") != "result":
+                    del self._waiting[report.number]
+
+
+def through(stream: Stream, port: str, run: str) -> Wave:
     """A wave as the daemon asks it: submitted, then watched to its end."""
-    service, control = RayExecutorServiceStub(channel), ExecutorControlStub(channel)
     agents = [pb.Agent(id=f"agent-{index}", role="DEV", prompt_template=PROMPT) for index in range(AGENTS)]
 
     async def wave(number: int) -> None:
@@ -94,15 +132,15 @@ def through(channel: grpc.aio.Channel, port: str, run: str) -> Wave:
             vllm_url=f"http://127.0.0.1:{port}",
             vllm_model="bench",
         )
-        submitted = await service.ExecuteDeliberation(request)
-        updates = [
-            update
-            async for update in control.Watch(
-                executor_pb2.ExecutorWatchRequest(deliberation_id=submitted.deliberation_id)
-            )
-        ]
-        assert updates[-1].end.status == "completed", updates[-1]
-        assert len(updates) == AGENTS + 1
+        submitted = await stream.order(executor_pb2.ExecutorOrder(deliberation=request)).get()
+        name = submitted.taken.deliberation_id
+        watched = stream.order(
+            executor_pb2.ExecutorOrder(watch=executor_pb2.ExecutorWatchRequest(deliberation_id=name))
+        )
+        results = [await watched.get() for _ in range(AGENTS)]
+        last = await watched.get()
+        assert last.end.status == "completed", last
+        assert all(report.HasField("result") for report in results)
 
     return wave
 
@@ -131,10 +169,11 @@ async def compare(latency_ms: int, waves: int, at_once: int, rounds: int, worker
         grpc.aio.insecure_channel(ready.split("grpc=")[1].split()[0]) as channel,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        await times(through(channel, port, "warm"), max(32, at_once), at_once)
+        stream = Stream(channel)
+        await times(through(stream, port, "warm"), max(32, at_once), at_once)
         for index in range(rounds):
             bare, bare_rate = await times(direct(session, port), waves, at_once)
-            ours, our_rate = await times(through(channel, port, f"r{index}"), waves, at_once)
+            ours, our_rate = await times(through(stream, port, f"r{index}"), waves, at_once)
             shares.append(our_rate / bare_rate)
             added_50.append(quantile(ours, 0.5) - quantile(bare, 0.5))
             added_99.append(quantile(ours, 0.99) - quantile(bare, 0.99))
@@ -143,6 +182,7 @@ async def compare(latency_ms: int, waves: int, at_once: int, rounds: int, worker
                 f" ms; executor {our_rate:.0f}/s p50 {quantile(ours, 0.5):.1f} p99 {quantile(ours, 0.99):.1f} ms",
                 flush=True,
             )
+        stream.close()
     print(
         f"medians of {rounds}: {statistics.median(shares):.2f} of the bare client's rate "
         f"({min(shares):.2f} to {max(shares):.2f}); added p50 {statistics.median(added_50):.1f} ms, "

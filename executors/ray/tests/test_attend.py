@@ -1,10 +1,20 @@
 """Many waves in one stream, on a real Ray."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
 import grpc
+import pytest
 
-from moothall_ray_executor.wire.moothall.v1.executor_pb2 import ExecutorOrder
+from moothall_ray_executor import attend
+from moothall_ray_executor.mirror import Mirror
+from moothall_ray_executor.registry import Began, Ended, Limits
+from moothall_ray_executor.service import ExecutorService
+from moothall_ray_executor.wave import Kind, Outline, Seat, Status
+from moothall_ray_executor.wire.moothall.v1 import executor_pb2 as pb
 
-from .harness import Client, submit, watch, wave
+from .harness import Client, eventually, submit, watch, wave
 from .model_server import ModelServer, answer, completion
 
 
@@ -34,7 +44,7 @@ async def test_each_order_fails_alone(client: Client, model: ModelServer) -> Non
     wrong.vllm_url = "http://elsewhere:1"
     attended = client.attend()
     await attended.order(
-        submit(1, wrong), watch(2, "nobody-knows"), ExecutorOrder(number=3), submit(4, wave("right", model.url))
+        submit(1, wrong), watch(2, "nobody-knows"), pb.ExecutorOrder(number=3), submit(4, wave("right", model.url))
     )
     await attended.until(lambda: len(attended.reports) == 4)
     refused = {number: attended.reports[number][0].refused for number in (1, 2, 3)}
@@ -91,3 +101,34 @@ async def test_a_broken_stream_ends_nothing(client: Client, model: ModelServer) 
     await model.until(lambda: model.in_flight == 3)
     await model.release()
     assert (await client.outcome(attended.reports[1][0].taken.deliberation_id))[1] == "completed"
+
+
+class Known(ExecutorService):
+    """Knows what its mirror knows, and takes nothing."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+
+async def test_who_orders_more_than_is_finished_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attend, "MOST_OPEN", 3)
+    mirror = Mirror(Limits())
+    outline = Outline("d-1", "t-1", "1", Kind.DELIBERATION, "DEV", "", "", {}, (Seat("a0", "DEV", "m"),))
+    mirror.apply([Began(outline, 0.0)], 1)
+    taken: list[int] = []
+
+    async def orders() -> AsyncIterator[pb.ExecutorOrders]:
+        for number in range(10):
+            taken.append(number)
+            yield pb.ExecutorOrders(orders=[watch(number, "d-1")])
+
+    reports = attend.Attendance(Known(mirror), mirror).reports(orders())
+    told = asyncio.ensure_future(anext(reports))
+    await eventually(lambda: len(taken) == 3)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert taken == [0, 1, 2], "each watches, and none has ended"
+    mirror.apply([Ended("d-1", Status.CANCELLED, "over", time.time())], 2)
+    ended = [report.number for report in (await told).reports]
+    ended += [report.number async for message in reports for report in message.reports]
+    assert ended == taken == list(range(10))

@@ -61,6 +61,8 @@ class Attendance:
         try:
             while await self._has_news():
                 yield self._message()
+            if reading.done():
+                await reading
         finally:
             self._mirror.leave(self._on_event)
             for task in (reading, *self._submitting):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from . import __version__, config, log
+from . import __version__, config, garbage, log
 from .config import Config
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ async def run(settings: Config) -> int:
         )
     from .app import App  # noqa: PLC0415 - gRPC reads the environment when it is imported
 
+    garbage.expect_little()
     app = App(settings)
     stopped = asyncio.Event()
     on_signals(stopped, app.cluster.kill_now)

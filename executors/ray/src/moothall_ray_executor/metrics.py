@@ -19,7 +19,8 @@ class Metrics:
         self._ended = self._counter("deliberations_ended", "Deliberations that ended.", ["status"])
         self._results = self._counter("agent_results", "Agents that ended.", ["status", "error_type"])
         self._tries = self._counter("model_requests", "HTTP requests to model servers.", [])
-        self._tokens = self._counter("model_tokens", "Tokens, as model servers count them.", ["kind"])
+        tokens = self._counter("model_tokens", "Tokens, as model servers count them.", ["kind"])
+        self._prompt_tokens, self._completion_tokens = tokens.labels("prompt"), tokens.labels("completion")
         self._took = Histogram(
             "moothall_executor_agent_seconds",
             "From an agent's first request to its result.",
@@ -38,8 +39,8 @@ class Metrics:
             case Answered(_, result):
                 self._results.labels(result.status.value, result.error_type).inc()
                 self._tries.inc(result.attempts)
-                self._tokens.labels("prompt").inc(result.prompt_tokens)
-                self._tokens.labels("completion").inc(result.completion_tokens)
+                self._prompt_tokens.inc(result.prompt_tokens)
+                self._completion_tokens.inc(result.completion_tokens)
                 if result.status is not Status.CANCELLED:
                     self._took.observe(result.duration_ms / 1000)
             case Ended():

@@ -111,7 +111,7 @@ def _call(request: Request, agent: pb.Agent, metadata: dict[str, str], attempt: 
         problems.append(f"{named}: neither its prompt_template nor task_description is set")
     messages = prompt.messages(agent.prompt_template, request.task_description, role)
     parameters = _parameters(metadata.get(f"params.{agent.id}"), named, problems)
-    body = json.dumps({**parameters, "model": model, "messages": messages}, separators=(",", ":"))
+    body = _ENCODER.encode({**parameters, "model": model, "messages": messages})
     name = metadata.get(f"call.{agent.id}") or f"{request.task_id}/{agent.id}/{attempt}"
     return Call(agent.id, role, model, body.encode(), urllib.parse.quote(name, safe=_VISIBLE))
 
@@ -120,7 +120,7 @@ def _parameters(text: str | None, named: str, problems: list[str]) -> dict[str, 
     if text is None:
         return {}
     try:
-        parameters = json.loads(text, parse_constant=_no_constant)
+        parameters = _DECODER.decode(text)
     except (ValueError, RecursionError):
         problems.append(f"{named}: its params are no JSON")
         return {}
@@ -135,3 +135,8 @@ def _parameters(text: str | None, named: str, problems: list[str]) -> dict[str, 
 def _no_constant(name: str) -> float:
     """NaN and its like are no JSON, whatever Python says."""
     raise ValueError(name)
+
+
+# Made once: each is set up anew where its options are given to a call.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from . import line
+from . import garbage, line
 from .crew import Crew, Task
 from .feed import Batch, Log, Page, page
 from .hand import Hand
@@ -41,6 +41,7 @@ class Supervisor:
     """What services call is in `CALLS`; they go through `handle`, packed."""
 
     def __init__(self) -> None:
+        garbage.expect_little()
         self._epoch = uuid.uuid4().hex
         self._settings = Settings()
         self._registry = Registry(Limits())

@@ -1,6 +1,7 @@
 """Which model servers may be asked, and who of them gets the key."""
 
 import fnmatch
+import functools
 import ipaddress
 from dataclasses import dataclass
 
@@ -8,6 +9,10 @@ from yarl import URL
 
 # Stands for localhost, 127.0.0.0/8 and ::1 in a list of hosts.
 LOOPBACK = "loopback"
+# Characters of a URL.
+LONGEST_URL = 2_048
+# Waves name few servers, again and again.
+REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +32,9 @@ class Url:
     @classmethod
     def parse(cls, text: str) -> "Url":
         """With or without a trailing /v1. Never says back what may be a password."""
-        try:
-            url = URL(text)
-            host, port = url.host, url.port
-        except ValueError:
-            return cls(problems=("is no URL",))
-        problems = []
-        if url.scheme not in ("http", "https") or not host or not port:
-            problems.append("must be http://host:port or https://host:port")
-        if url.user is not None or url.password is not None:
-            problems.append("must not hold a user or a password")
-        if url.query_string or url.fragment:
-            problems.append("must not have a query or a fragment")
-        if problems or host is None or port is None:
-            return cls(problems=tuple(problems))
-        path = url.raw_path.rstrip("/").removesuffix("/v1").rstrip("/")
-        return cls(host, port, f"{url.origin()}{path}/v1/chat/completions")
+        if len(text) > LONGEST_URL:
+            return cls(problems=(f"is longer than {LONGEST_URL} characters",))
+        return _parse(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,27 @@ def hosts_of(urls: str) -> list[str]:
     return [url.strip() for url in urls.split(",") if url.strip()]
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
+def _parse(text: str) -> Url:
+    try:
+        url = URL(text)
+        host, port = url.host, url.port
+    except ValueError:
+        return Url(problems=("is no URL",))
+    problems = []
+    if url.scheme not in ("http", "https") or not host or not port:
+        problems.append("must be http://host:port or https://host:port")
+    if url.user is not None or url.password is not None:
+        problems.append("must not hold a user or a password")
+    if url.query_string or url.fragment:
+        problems.append("must not have a query or a fragment")
+    if problems or host is None or port is None:
+        return Url(problems=tuple(problems))
+    path = url.raw_path.rstrip("/").removesuffix("/v1").rstrip("/")
+    return Url(host, port, f"{url.origin()}{path}/v1/chat/completions")
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
 def _matches(url: Url, patterns: tuple[str, ...]) -> bool:
     return any(
         _is_loopback(url.host)

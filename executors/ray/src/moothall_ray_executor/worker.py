@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import line
+from . import garbage, line
 from .model import ModelClient
 from .settings import BUSY, GATHER, ModelSettings
 from .wave import ErrorType, Order, Outcome, Result, Status
@@ -23,6 +23,7 @@ class Worker:
     """All methods run in the actor's one event loop."""
 
     def __init__(self, settings: ModelSettings) -> None:
+        garbage.expect_little()
         self._settings = settings
         self._client: ModelClient | None = None
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}

@@ -6,8 +6,9 @@
 //!               └── wait, while it is away or has too much to do ◀──┘                         watch poll events
 //! ```
 //!
-//! The same wave handed over again is the same wave there, so that whatever was not answered is asked again. What the
-//! executor says is data, like what a model says: bounded, never obeyed. Nothing is connected before the first wave.
+//! Submits and watches of all waves share one stream where the executor has it. The same wave handed over again is the same
+//! wave there, so that whatever was not answered is asked again. What the executor says is data, like what a model says:
+//! bounded, never obeyed. Nothing is connected before the first wave.
 
 mod attend;
 mod exchange;

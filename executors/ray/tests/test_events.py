@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from moothall_ray_executor.event import Message
 from moothall_ray_executor.publisher import Publisher
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 
-from .harness import Client, eventually, free_port, nats_server, wave
+from .harness import Client, Executor, eventually, free_port, nats_server, wave
 from .model_server import ModelServer, status
 
 
@@ -38,8 +39,17 @@ async def take(made: JetStreamContext, count: int) -> list[tuple[str, dict[str, 
     return [(message.subject, dict(message.headers or {}), json.loads(message.data)) for message in taken]
 
 
-async def test_results_are_published_once_in_the_envelope(client: Client, model: ModelServer, nats_url: str) -> None:
+def nothing_waits(executor: Executor) -> bool:
+    with urllib.request.urlopen(f"http://{executor.ready['metrics']}/metrics") as page:
+        return "moothall_executor_nats_waiting 0.0" in page.read().decode()
+
+
+async def test_results_are_published_once_in_the_envelope(
+    client: Client, model: ModelServer, executor: Executor, nats_url: str
+) -> None:
     async with stream(nats_url) as made:
+        # Those of earlier stories come as soon as there is a stream.
+        await eventually(lambda: nothing_waits(executor))
         await made.purge_stream("AGENT_RESPONSES")
         model.script["told/a1/2"] = [status(400)]
         deliberation = await client.submit(wave("told", model.url, agents=2, attempt="2", correlation_id="C-1"))

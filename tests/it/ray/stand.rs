@@ -33,6 +33,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::served::Served;
 
+/// As the executor that comes with the daemon takes it.
+const MOST_REQUEST: usize = 8 * 1024 * 1024;
+
 /// What there is of a wave.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wave {
@@ -82,7 +85,8 @@ impl Stand {
     }
 
     pub(crate) async fn serve(&self, address: SocketAddr, speaks: Speaks) -> Served {
-        let routes = Routes::new(RayExecutorServiceServer::new(self.clone()));
+        let service = RayExecutorServiceServer::new(self.clone()).max_decoding_message_size(MOST_REQUEST);
+        let routes = Routes::new(service);
         let control = Control { stand: self.clone(), attends: speaks == Speaks::Attend };
         let routes =
             if speaks == Speaks::Contract { routes } else { routes.add_service(ExecutorControlServer::new(control)) };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use moothall::ray::{RaySettings, RayState};
 use moothall_actors::domain::answer::Class;
 use moothall_actors::ports::executor::{Executor as _, NotTaken, WaveCall};
@@ -95,4 +96,24 @@ async fn what_is_refused_is_not_tried_again() {
         assert!(failure.message.contains(&message) && failure.message.contains(&served.address.to_string()));
     }
     assert_eq!(stand.seen().submits.len(), 3);
+}
+
+#[tokio::test]
+async fn long_waves_share_no_message_and_the_longest_go_alone() {
+    let stand = Stand::new();
+    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let client = client(served.address, settings());
+    let of_bytes = |attempt, bytes| {
+        let mut wave = WaveCall { attempt, ..wave(1) };
+        wave.calls[0].ask = "x".repeat(bytes).into();
+        wave
+    };
+    let long: Vec<_> = (1..=3).map(|attempt| of_bytes(attempt, 600 * 1024)).collect();
+    for submitted in join_all(long.iter().map(|wave| client.submit(wave))).await {
+        submitted.unwrap();
+    }
+    assert_eq!(stand.seen().messages, 3);
+    client.submit(&of_bytes(4, 3 * 1024 * 1024)).await.unwrap();
+    let seen = stand.seen();
+    assert_eq!((seen.messages, seen.submits.len()), (3, 4), "the last is a call of its own");
 }

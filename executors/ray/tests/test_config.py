@@ -7,7 +7,7 @@ import pytest
 
 from moothall_ray_executor import config
 from moothall_ray_executor.settings import PoolSettings, Strategy
-from moothall_ray_executor.target import Hosts, Url
+from moothall_ray_executor.target import LONGEST_URL, Hosts, Url
 
 
 def load(tmp_path: Path, text: str = "", **environment: str) -> config.Config:
@@ -87,6 +87,12 @@ def test_every_variable_is_in_the_reference() -> None:
 )
 def test_base_urls(url: str, completions: str) -> None:
     assert Url.parse(url).completions == completions
+
+
+def test_the_longest_url() -> None:
+    url = "http://gpu/" + "a" * (LONGEST_URL - len("http://gpu/"))
+    assert not Url.parse(url).problems
+    assert Url.parse(url + "a").problems == ("is longer than 2048 characters",)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,20 @@
 //!  submit, watch ─▶ orders ─▶ message ─▶ executor ─▶ message ─▶ report ─▶ whoever ordered
 //! ```
 //!
-//! When it breaks, all who wait are told why, and order anew over another. When nobody can order any more, it is heard to
-//! its end.
+//! When it breaks, all who wait are told why, and order anew over another. When nobody can order any more, it is heard for as
+//! long as anybody waits.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use moothall_actors::domain::council::MAX_SEATS;
 use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -41,6 +44,8 @@ const MOST_SHARED: usize = 64;
 const MOST_WAITING: usize = 1_024;
 /// Messages that wait for the connection.
 const MOST_MESSAGES: usize = 2;
+/// How often it is looked whether anybody still waits, once nobody can order any more.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The executor puts 512 Ki characters into a message, and the longest result alone.
 const MOST_REPORTS_BYTES: usize = 16 * 1024 * 1024;
 
@@ -118,7 +123,7 @@ async fn attend(channel: Channel, ordered: mpsc::Receiver<Ordered>, is_lacking: 
     tokio::pin!(reading);
     let trouble = tokio::select! {
         trouble = &mut reading => trouble,
-        () = write(ordered, messages, &open) => reading.await,
+        () = write(ordered, messages, &open) => hear_out(reading, &open).await,
     };
     is_lacking.store(matches!(trouble, Trouble::Lacking(_)), Ordering::Release);
     open.end(&trouble);
@@ -165,6 +170,17 @@ async fn read(channel: Channel, sent: mpsc::Receiver<ExecutorOrders>, open: &Ope
     }
 }
 
+/// Until the stream ends, or nobody waits for what may still come: an executor that stands still ends nothing.
+async fn hear_out(mut reading: Pin<&mut impl Future<Output = Trouble>>, open: &Open) -> Trouble {
+    loop {
+        match timeout(LOOK_EVERY, &mut reading).await {
+            Ok(trouble) => return trouble,
+            Err(_) if open.is_forsaken() => return over(),
+            Err(_) => {}
+        }
+    }
+}
+
 /// Orders that are not finished, by their numbers.
 #[derive(Default)]
 struct Open(Mutex<HashMap<u64, Reply>>);
@@ -181,7 +197,11 @@ impl Open {
                 }
             }
             Report::Refused(refusal) => {
-                entry.remove().fail(Trouble::of(&Status::new(Code::from(refusal.code), refusal.message)));
+                match (entry.remove(), Trouble::of(&Status::new(Code::from(refusal.code), refusal.message))) {
+                    // It has the stream, and does not know this order: to be tried again, and not at once.
+                    (reply @ Reply::Told(_), Trouble::Lacking(what)) => reply.fail(Trouble::Away(what)),
+                    (reply, trouble) => reply.fail(trouble),
+                }
             }
             Report::Result(result) => {
                 if let Reply::Told(to) = entry.get()
@@ -196,6 +216,14 @@ impl Open {
                 }
             }
         }
+    }
+
+    /// Nobody waits for any of them.
+    fn is_forsaken(&self) -> bool {
+        self.lock().values().all(|reply| match reply {
+            Reply::Taken(reply) => reply.is_closed(),
+            Reply::Told(to) => to.is_closed(),
+        })
     }
 
     /// Nothing more is reported.
@@ -216,5 +244,50 @@ impl Reply {
             Self::Taken(reply) => drop(reply.send(Err(trouble))),
             Self::Told(to) => drop(to.try_send(Err(trouble))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::proto::moothall::v1::ExecutorRefusal;
+
+    #[test]
+    fn a_stream_is_heard_for_as_long_as_anybody_waits() {
+        let open = Open::default();
+        assert!(open.is_forsaken());
+        let (reply, taken) = oneshot::channel();
+        let (to, told) = mpsc::channel(1);
+        open.lock().extend([(1, Reply::Taken(reply)), (2, Reply::Told(to))]);
+        drop(taken);
+        assert!(!open.is_forsaken());
+        drop(told);
+        assert!(open.is_forsaken());
+    }
+
+    #[test]
+    fn a_watch_that_the_stream_does_not_know_is_not_tried_again_at_once() {
+        let open = Open::default();
+        let (to, mut told) = mpsc::channel(1);
+        open.lock().insert(1, Reply::Told(to));
+        let refusal = ExecutorRefusal { code: Code::Unimplemented.into(), message: "no such order".into() };
+        open.report(ExecutorReport { number: 1, report: Some(Report::Refused(refusal)) });
+        assert!(matches!(told.try_recv(), Ok(Err(Trouble::Away(_)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_executor_that_stands_still_is_left_when_nobody_waits() {
+        let open = Open::default();
+        let (to, told) = mpsc::channel(1);
+        open.lock().insert(1, Reply::Told(to));
+        let reading = std::pin::pin!(std::future::pending::<Trouble>());
+        let leaving = async {
+            tokio::time::sleep(10 * LOOK_EVERY).await;
+            drop(told);
+        };
+        let begun = tokio::time::Instant::now();
+        let (trouble, ()) = tokio::join!(hear_out(reading, &open), leaving);
+        assert_eq!(trouble, over());
+        assert!((10 * LOOK_EVERY..=11 * LOOK_EVERY).contains(&begun.elapsed()));
     }
 }

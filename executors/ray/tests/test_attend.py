@@ -132,3 +132,16 @@ async def test_who_orders_more_than_is_finished_waits(monkeypatch: pytest.Monkey
     ended = [report.number for report in (await told).reports]
     ended += [report.number async for message in reports for report in message.reports]
     assert ended == taken == list(range(10))
+
+
+async def test_a_wave_that_breaks_the_executor_is_refused() -> None:
+    mirror = Mirror(Limits())
+
+    async def orders() -> AsyncIterator[pb.ExecutorOrders]:
+        yield pb.ExecutorOrders(orders=[submit(7, wave("any", "http://127.0.0.1:1"))])
+
+    # Without rules nothing can be taken.
+    messages = [message async for message in attend.Attendance(Known(mirror), mirror).reports(orders())]
+    (report,) = (report for message in messages for report in message.reports)
+    assert (report.number, report.refused.code) == (7, grpc.StatusCode.INTERNAL.value[0])
+    assert report.refused.message == "the executor failed: AttributeError"

@@ -2,6 +2,7 @@
 costs more than what it carries."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ MOST_OPEN = 8_192
 # Characters of one message: few beside what a client takes (4 MiB), and many beside what a message costs.
 MOST_CHARACTERS = 512 << 10
 
+log = logging.getLogger(__name__)
 
 # What there is to report on an order.
 What = ExecuteDeliberationResponse | Result | pb.ExecutorEnd | Refused
@@ -110,13 +112,22 @@ class Attendance:
     def _submit(self, number: int, request: Request) -> None:
         task = asyncio.create_task(self._submitted(number, request))
         self._submitting.add(task)
-        task.add_done_callback(self._submitting.discard)
+        task.add_done_callback(self._is_submitted)
+
+    def _is_submitted(self, task: asyncio.Task[None]) -> None:
+        self._submitting.discard(task)
+        self._some.set()
 
     async def _submitted(self, number: int, request: Request) -> None:
         try:
             self._say(number, await self._service.submit(request))
         except Refused as refused:
             self._say(number, refused)
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for an answer
+            why = f"the executor failed: {type(error).__name__}"
+            # Without its trace, which may hold texts.
+            log.error("a wave was not taken", extra={"error": why})
+            self._say(number, Refused(grpc.StatusCode.INTERNAL, why))
 
     def _watch(self, number: int, deliberation_id: str) -> None:
         try:

@@ -70,7 +70,9 @@ async def test_the_head_of_its_own_ray_is_killed(tmp_path: Path, model: ModelSer
         results, end = await client.outcome(lost)
         assert (end, {result.error_type for result in results.values()}) == ("failed", {"cluster_unavailable"})
         assert "the Ray cluster was lost" in (await client.status(lost)).error_message
-        await model.until(lambda: len(model.disconnected) == 3)
+        # Where its worker dies before the supervisor, another may have begun the same calls: none of them is left open.
+        await model.until(lambda: len(model.disconnected) == len(model.calls) >= 3)
+        assert all(model.count(f"lost/a{index}/1") <= 2 for index in range(3))
         await health(client, NOT_SERVING)
         assert await code(client.submit(wave("early", model.url))) is grpc.StatusCode.UNAVAILABLE
         await health(client, SERVING)

@@ -12,12 +12,10 @@ from .cluster import Cluster
 from .line import CallFailed
 from .mirror import Mirror
 from .registry import Deliberation
-from .service import ExecutorService, Refused
+from .service import STOPPING, ExecutorService, Refused
 from .wave import Status
 from .wire.moothall.v1 import executor_pb2 as pb
 from .wire.moothall.v1.executor_pb2_grpc import ExecutorControlServicer
-
-STOPPING = "the executor is being stopped"
 
 
 class ControlService(ExecutorControlServicer):

@@ -22,6 +22,7 @@ from .wire.fleet.ray_executor.v1.ray_executor_pb2_grpc import RayExecutorService
 LISTED = 60.0
 # Characters of a status answer: clients take 4 MiB of bytes unless told otherwise.
 MOST_ANSWER = 3 << 20
+STOPPING = "the executor is being stopped"
 
 # What the wire asks of a context is only to abort.
 Context = ServicerContext[Request, pb.ExecuteDeliberationResponse]
@@ -108,7 +109,7 @@ class ExecutorService(RayExecutorServiceServicer):
         existing = self._mirror.registry.existing(wave.outline.key)
         if existing is None:
             if self.stopping:
-                raise Refused(grpc.StatusCode.UNAVAILABLE, "the executor is being stopped")
+                raise Refused(grpc.StatusCode.UNAVAILABLE, STOPPING)
             try:
                 existing = await self._cluster.submit(wave)
             except (Unreachable, CallFailed) as error:

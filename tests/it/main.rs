@@ -10,6 +10,7 @@ mod daemon;
 mod hub;
 mod licences;
 mod nats;
+mod place;
 mod plan;
 #[macro_use]
 mod queue;

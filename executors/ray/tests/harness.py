@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import select
 import signal
@@ -27,6 +28,9 @@ AttendStream = grpc.aio.StreamStreamCall[executor_pb2.ExecutorOrders, executor_p
 BIN = Path(sys.executable).parent
 # Seconds, on a busy machine.
 START, LIMIT = 90.0, 30.0
+# The loopback address of this process alone, away from 127.0.0.1 (a pid has 22 bits): nobody else takes a port of it
+# while its server is away.
+PLACE = str(ipaddress.IPv4Address(0x7F40_0000 | (os.getpid() & 0x3F_FFFF)))
 
 
 @dataclass
@@ -219,28 +223,28 @@ def cluster(folder: Path) -> Iterator[tuple[str, int]]:
 @contextlib.contextmanager
 def nats_server(folder: Path, port: int = 0) -> Iterator[str]:
     """A NATS server with JetStream: its URL."""
-    port = port or free_port()
-    command: list[str | Path] = [BIN / "nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", folder]
+    port = port or free_port(PLACE)
+    command: list[str | Path] = [BIN / "nats-server", "-a", PLACE, "-p", str(port), "-js", "-sd", folder]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        await_port(port)
-        yield f"nats://127.0.0.1:{port}"
+        await_port(port, PLACE)
+        yield f"nats://{PLACE}:{port}"
     finally:
         process.terminate()
         process.wait()
 
 
-def free_port() -> int:
+def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
-def await_port(port: int) -> None:
+def await_port(port: int, host: str = "127.0.0.1") -> None:
     deadline = time.monotonic() + START
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection((host, port), 1).close()
         except OSError:
             assert time.monotonic() < deadline, f"nobody listens on {port}"
             time.sleep(0.05)

@@ -14,7 +14,7 @@ from moothall_ray_executor.event import Message
 from moothall_ray_executor.publisher import Publisher
 from moothall_ray_executor.wire.fleet.ray_executor.v1 import ray_executor_pb2 as pb
 
-from .harness import LIMIT, Client, eventually, free_port, nats_server, wave
+from .harness import LIMIT, PLACE, Client, eventually, free_port, nats_server, wave
 from .model_server import ModelServer, status
 
 
@@ -84,12 +84,12 @@ async def test_results_are_published_once_in_the_envelope(client: Client, model:
 
 
 async def test_while_nats_is_down_results_wait_and_the_oldest_are_dropped(tmp_path: Path) -> None:
-    port, told = free_port(), []
+    port, told = free_port(PLACE), []
 
     async def note(keys: list[tuple[str, str]]) -> None:
         told.extend(keys)
 
-    publisher = Publisher(f"nats://127.0.0.1:{port}", 3, note)
+    publisher = Publisher(f"nats://{PLACE}:{port}", 3, note)
     running = asyncio.create_task(publisher.run())
     for index in range(5):
         publisher.offer(message(f"d{index}"))

@@ -15,6 +15,7 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use crate::place;
 pub(crate) use crate::served::PATIENCE;
 use crate::served::{Served, until};
 
@@ -54,7 +55,7 @@ pub(crate) struct Stand {
 impl Stand {
     /// On any free port.
     pub(crate) async fn start(manners: impl IntoIterator<Item = Manner>) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), manners).await
+        Self::start_at(place::any(), manners).await
     }
 
     /// On a port that may just have been another's.

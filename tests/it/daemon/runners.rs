@@ -63,7 +63,7 @@ async fn a_council_of_one_runner_and_two_models_deliberates() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
     let mut manner = Manner::says(TEXT);
     manner.updates.insert(0, progress("thinking"));
-    let stand = Stand::start(manner).await?;
+    let stand = Stand::start(manner).await;
     // The models' key is theirs alone, and no proxy is on the way.
     let home = home(&sim)?.with("VLLM_API_KEY", "sk-models").with("http_proxy", "http://127.0.0.1:9");
     let daemon = home.start().await?;
@@ -97,7 +97,7 @@ async fn a_council_of_one_runner_and_two_models_deliberates() -> Result<()> {
 #[tokio::test]
 async fn a_runner_that_is_killed_in_mid_call_is_missing_and_back_after_its_restart() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let stand = Stand::start(Manner::hangs()).await?;
+    let stand = Stand::start(Manner::hangs()).await;
     let daemon = home(&sim)?.with("MOOTHALL__RUNNERS__SILENCE_TIMEOUT", "600").start().await?;
     join(&daemon, &stand.endpoint()).await?;
     let mut client = daemon.client().await?;
@@ -112,7 +112,7 @@ async fn a_runner_that_is_killed_in_mid_call_is_missing_and_back_after_its_resta
     let (status, health) = daemon.page("/health").await?;
     ensure!(status == 200 && health.contains("degraded") && health.contains("runners"), "{status} {health}");
 
-    let back = Stand::start_at(address, Manner::says(TEXT)).await?;
+    let back = Stand::start_at(address, Manner::says(TEXT)).await;
     heals(&daemon).await?;
     assert!(back.seen(|seen| seen.requests.len()) >= 3);
     daemon.stop().await
@@ -121,7 +121,7 @@ async fn a_runner_that_is_killed_in_mid_call_is_missing_and_back_after_its_resta
 #[tokio::test]
 async fn a_runner_that_answers_wrongly_or_not_at_all_is_missing_and_the_others_go_on() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let stand = Stand::start(Manner::says(TEXT)).await?;
+    let stand = Stand::start(Manner::says(TEXT)).await;
     let daemon = home(&sim)?.start().await?;
     join(&daemon, &stand.endpoint()).await?;
     let text = |text: String| {
@@ -153,7 +153,7 @@ async fn a_runner_that_answers_wrongly_or_not_at_all_is_missing_and_the_others_g
 #[tokio::test]
 async fn a_cancelled_task_reaches_the_runner_within_a_second() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let stand = Stand::start(Manner::hangs()).await?;
+    let stand = Stand::start(Manner::hangs()).await;
     let daemon = home(&sim)?.with("MOOTHALL__RUNNERS__SILENCE_TIMEOUT", "600").start().await?;
     join(&daemon, &stand.endpoint()).await?;
     let mut stream = daemon.client().await?.stream_deliberation(task("")).await?.into_inner();
@@ -183,7 +183,7 @@ async fn an_endpoint_that_is_not_allowed_is_refused_with_the_key_to_change() -> 
 #[tokio::test]
 async fn a_profile_may_be_a_runner_with_a_key_of_its_own() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let stand = Stand::start(Manner::says(TEXT)).await?;
+    let stand = Stand::start(Manner::says(TEXT)).await;
     let profiles = format!(r#"{{"reviewer": {{"url": "{}", "api_key": "sk-runner"}}}}"#, stand.endpoint());
     let daemon = home(&sim)?.with("MOOTHALL__MODEL__PROFILES", profiles).start().await?;
     let capabilities = AgentCapabilities { model_profile: "reviewer".into(), ..AgentCapabilities::default() };
@@ -204,7 +204,7 @@ async fn a_profile_may_be_a_runner_with_a_key_of_its_own() -> Result<()> {
 #[tokio::test]
 async fn a_seat_of_a_runner_outlives_the_daemon_and_its_open_call_is_repeated_byte_for_byte() -> Result<()> {
     let sim = simulator(Duration::ZERO).await?;
-    let stand = Stand::start(Manner::hangs()).await?;
+    let stand = Stand::start(Manner::hangs()).await;
     let home = home(&sim)?.with("MOOTHALL__RUNNERS__SILENCE_TIMEOUT", "600");
     let daemon = home.start().await?;
     join(&daemon, &stand.endpoint()).await?;

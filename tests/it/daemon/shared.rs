@@ -15,8 +15,8 @@ use tonic::transport::Channel;
 use super::events::{finals, server_troubles, until_well, with_events};
 use super::harness::{Daemon, Home, LIMIT, simulator, until};
 use super::record::Record;
-use crate::nats;
 use crate::redis::server::Server as Redis;
+use crate::{nats, place};
 
 type Tasks = TaskServiceClient<Channel>;
 
@@ -27,7 +27,7 @@ pub(super) const TAKEN_OVER: Duration = Duration::from_secs(60);
 
 fn sharing(home: Home, events: &nats::server::Server, redis: &Redis) -> Home {
     with_events(home, events)
-        .with("TASK_QUEUE_URL", format!("redis://127.0.0.1:{}", redis.port))
+        .with("TASK_QUEUE_URL", format!("redis://{}:{}", place::own(), redis.port))
         .with("MOOTHALL__QUEUE__LEASE", LEASE.as_secs().to_string())
 }
 

@@ -15,6 +15,7 @@ use moothall_actors::domain::workflow::{Artifact, Origin, Phase, WorkflowId, Wor
 use moothall_actors::ports::{HubError, Invocation, InvocationId};
 use url::Url;
 
+use crate::place;
 use stand::Stand;
 
 /// Three retries that hardly wait, and a key.
@@ -62,7 +63,5 @@ async fn failure(config: &HubConfig) -> String {
 }
 
 fn nowhere() -> Url {
-    // Nobody listens there: the port was given away a moment ago.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap()
+    Url::parse(&format!("http://{}", place::vacant())).unwrap()
 }

@@ -1,6 +1,6 @@
-//! A NATS server of its own: a child process on a free port of this machine with its own folder, ended by its pid.
+//! A NATS server of its own: a child process at a place of its own, with its own folder, ended by its pid.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -19,10 +19,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
 use super::{LIMIT, millis, until};
+use crate::place;
 
 pub(crate) struct Server {
     folder: TempDir,
-    port: u16,
+    address: SocketAddr,
     child: Option<Child>,
     other: OnceCell<Client>,
 }
@@ -57,11 +58,10 @@ impl Server {
     /// Not running yet.
     pub(crate) fn prepare(more: &str) -> Result<Self> {
         let folder = TempDir::new()?;
-        // Free now, and not given again so soon.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let server = Self { folder, port, child: None, other: OnceCell::new() };
+        let address = place::vacant();
+        let server = Self { folder, address, child: None, other: OnceCell::new() };
         let config = format!(
-            "listen: \"127.0.0.1:{port}\"\nmax_payload: 16MB\njetstream {{ store_dir: {:?}, sync_interval: always }}\n{more}\n",
+            "listen: \"{address}\"\nmax_payload: 16MB\njetstream {{ store_dir: {:?}, sync_interval: always }}\n{more}\n",
             server.data()
         );
         std::fs::write(server.config(), config)?;
@@ -79,13 +79,12 @@ impl Server {
             .spawn()
             .with_context(|| format!("{} cannot be run", binary().display()))?;
         self.child = Some(child);
-        let port = self.port;
-        until("the server listens", async || Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()))
-            .await
+        let address = self.address;
+        until("the server listens", async || Ok(tokio::net::TcpStream::connect(address).await.is_ok())).await
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address)
     }
 
     pub(crate) fn folder(&self) -> &Path {

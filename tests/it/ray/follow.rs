@@ -9,7 +9,8 @@ use moothall_actors::domain::answer::Class;
 use moothall_actors::ports::executor::{Executor as _, Followed, WaveCall};
 
 use super::stand::{Speaks, Stand, client, settings};
-use super::{NAME, any_port, follow, follow_as, texts, wave};
+use super::{NAME, follow, follow_as, texts, wave};
+use crate::place;
 use crate::served::until;
 
 const FIRST: &str = "agent-dev-001";
@@ -25,7 +26,7 @@ fn result(agent: &str, text: &str) -> AgentResult {
 #[tokio::test]
 async fn a_watched_wave_is_told_as_it_comes_and_asked_about_never() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     stand.answers(NAME, SECOND, "two");
@@ -51,7 +52,7 @@ async fn a_watched_wave_is_told_as_it_comes_and_asked_about_never() {
 #[tokio::test]
 async fn an_executor_of_the_contract_alone_is_asked_until_it_has_all() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Contract).await;
+    let served = stand.serve(place::any(), Speaks::Contract).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     let following = follow(&client, wave(2));
@@ -68,7 +69,7 @@ async fn an_executor_of_the_contract_alone_is_asked_until_it_has_all() {
 #[tokio::test]
 async fn events_are_taken_when_they_come_first_and_ignored_after() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     client.submit(&wave(2)).await.unwrap();
     assert!(client.hear(WAVE, None, || result(FIRST, "early")).await.is_none(), "nobody follows it yet");
@@ -87,7 +88,7 @@ async fn events_are_taken_when_they_come_first_and_ignored_after() {
 #[tokio::test]
 async fn a_wave_is_found_again_after_the_connection_broke() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let address = served.address;
     let client = client(address, settings());
     client.submit(&wave(2)).await.unwrap();
@@ -106,7 +107,7 @@ async fn a_wave_is_found_again_after_the_connection_broke() {
 async fn what_the_executor_has_forgotten_is_lost() {
     let stand = Stand::new();
     for speaks in [Speaks::Attend, Speaks::Watch, Speaks::Contract] {
-        let served = stand.serve(any_port(), speaks).await;
+        let served = stand.serve(place::any(), speaks).await;
         let client = client(served.address, settings());
         let (told, followed) = follow(&client, wave(1)).await.unwrap();
         assert_eq!((told.len(), followed), (0, Followed::Ended), "whoever asked hears that nothing came");
@@ -116,7 +117,7 @@ async fn what_the_executor_has_forgotten_is_lost() {
 #[tokio::test]
 async fn silence_is_looked_into_and_one_that_stands_still_is_given_up() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let quick = Duration::from_millis(100);
     let quick = RaySettings { answer_within: quick, look_every: quick, away_limit: 4 * quick, ..settings() };
     let client = client(served.address, quick);
@@ -134,7 +135,7 @@ async fn silence_is_looked_into_and_one_that_stands_still_is_given_up() {
 #[tokio::test]
 async fn calling_back_is_tried_until_it_is_heard() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let address = served.address;
     let client = client(address, settings());
     client.submit(&wave(1)).await.unwrap();
@@ -155,7 +156,7 @@ async fn calling_back_is_tried_until_it_is_heard() {
 async fn thousands_of_waves_go_over_one_connection() {
     const WAVES: usize = 1_500;
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Watch).await;
+    let served = stand.serve(place::any(), Speaks::Watch).await;
     let client = client(served.address, settings());
     client.submit(&wave(1)).await.unwrap();
     stand.answers(NAME, FIRST, "one");
@@ -172,7 +173,7 @@ async fn thousands_of_waves_go_over_one_connection() {
 async fn waves_at_once_share_one_stream_and_its_messages() {
     const WAVES: u32 = 300;
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     let waves: Vec<_> = (1..=WAVES).map(|attempt| WaveCall { attempt, ..wave(1) }).collect();
     let names = join_all(waves.iter().map(|wave| client.submit(wave))).await;
@@ -197,7 +198,7 @@ async fn waves_at_once_share_one_stream_and_its_messages() {
 #[tokio::test]
 async fn an_executor_without_the_stream_is_asked_for_each_wave() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Watch).await;
+    let served = stand.serve(place::any(), Speaks::Watch).await;
     let client = client(served.address, settings());
     client.submit(&wave(1)).await.unwrap();
     let following = follow(&client, wave(1));
@@ -212,7 +213,7 @@ async fn an_executor_without_the_stream_is_asked_for_each_wave() {
 #[tokio::test]
 async fn an_executor_that_tells_too_much_of_one_wave_fills_nothing() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     client.submit(&wave(1)).await.unwrap();
     for number in 0..500 {

@@ -6,7 +6,6 @@ mod stand;
 mod submit;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use moothall::ray::RayExecutor;
@@ -14,10 +13,6 @@ use moothall_actors::ports::executor::{Executor as _, Followed, Result, WaveCall
 use moothall_actors::testing::wave_call as wave;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-fn any_port() -> SocketAddr {
-    ([127, 0, 0, 1], 0).into()
-}
 
 /// The name that the stand gives to it.
 const NAME: &str = "t-1/propose-0#1";

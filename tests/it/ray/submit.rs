@@ -9,13 +9,14 @@ use moothall_actors::ports::executor::{Executor as _, NotTaken, WaveCall};
 use tonic::Status;
 
 use super::stand::{Speaks, Stand, client, settings};
-use super::{NAME, any_port, wave};
+use super::{NAME, wave};
+use crate::place;
 use crate::served::until;
 
 #[tokio::test]
 async fn a_wave_is_handed_over_whole_and_may_be_handed_over_again() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     assert_eq!(client.state(), None, "nothing is connected before it is needed");
     for _ in 0..2 {
@@ -36,7 +37,7 @@ async fn a_wave_is_handed_over_whole_and_may_be_handed_over_again() {
 #[tokio::test]
 async fn an_executor_that_is_away_or_busy_is_waited_for() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let address = served.address;
     let client = client(address, settings());
     stand.seen().refusals = [Status::unavailable("starting"), Status::resource_exhausted("full")].into();
@@ -53,7 +54,7 @@ async fn an_executor_that_is_away_or_busy_is_waited_for() {
 #[tokio::test]
 async fn one_that_stays_away_is_given_up_and_from_then_on_at_once() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, RaySettings { away_limit: Duration::from_millis(300), ..settings() });
     served.kill().await;
     for _ in 0..2 {
@@ -68,7 +69,7 @@ async fn one_that_stays_away_is_given_up_and_from_then_on_at_once() {
 async fn one_that_stands_still_is_away() {
     let stand = Stand::new();
     stand.seen().hangs = true;
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let quick =
         RaySettings { answer_within: Duration::from_millis(100), away_limit: Duration::from_millis(300), ..settings() };
     let client = client(served.address, quick);
@@ -82,7 +83,7 @@ async fn one_that_stands_still_is_away() {
 #[tokio::test]
 async fn what_is_refused_is_not_tried_again() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     for (status, class) in [
         (Status::invalid_argument("role is empty; agents: there are none"), Class::Invalid),
@@ -101,7 +102,7 @@ async fn what_is_refused_is_not_tried_again() {
 #[tokio::test]
 async fn long_waves_share_no_message_and_the_longest_go_alone() {
     let stand = Stand::new();
-    let served = stand.serve(any_port(), Speaks::Attend).await;
+    let served = stand.serve(place::any(), Speaks::Attend).await;
     let client = client(served.address, settings());
     let of_bytes = |attempt, bytes| {
         let mut wave = WaveCall { attempt, ..wave(1) };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::proxy::Proxy;
 use super::server::{Server, is_unavailable, queue, settings, trust, until, word};
+use crate::place;
 use crate::queue::told::{claim, entry, id, is_stale, names, needing, news, put, request, run, state};
 
 #[tokio::test]
@@ -173,7 +174,7 @@ async fn a_wrong_password_is_said_and_never_shown() {
     let set = ["SET", "requirepass", "right-secret"];
     let _: () = redis::cmd("CONFIG").arg(&set).query_async(&mut connection).await.unwrap();
     let with = |password: &str| {
-        let address = Address::parse(&format!("redis://:{password}@127.0.0.1:{}", server.port)).unwrap();
+        let address = Address::parse(&format!("redis://:{password}@{}:{}", place::own(), server.port)).unwrap();
         RedisQueue::new(Settings { deadline: Duration::from_millis(500), ..Settings::new(address) }).unwrap()
     };
     let error = with("wrong-secret").claim(&request("here", 1)).await.unwrap_err();

@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::place;
+
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     /// Answers to requests with this word are lost, so often.
@@ -17,7 +19,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(place::any()).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (lost, cuts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut all = JoinSet::new();
@@ -47,7 +49,7 @@ fn is_script(request: &[u8]) -> bool {
 }
 
 async fn carry(mut client: TcpStream, server: u16, lost: &AtomicUsize, cuts: &AtomicUsize) -> std::io::Result<()> {
-    let mut server = TcpStream::connect(("127.0.0.1", server)).await?;
+    let mut server = TcpStream::connect((place::own(), server)).await?;
     let (mut request, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut last_was_script = false;
     loop {

@@ -1,4 +1,4 @@
-//! A real server of one's own, on a free port and in a folder of its own; it ends with its test, by its pid.
+//! A real server of one's own, at a place and in a folder of its own; it ends with its test, by its pid.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use moothall_actors::domain::id::{Role, RunId, Timestamp};
 use moothall_actors::ports::queue::QueueError;
 use moothall_actors::ports::shared::{Final, Published, SharedQueue};
 use tempfile::TempDir;
+
+use crate::place;
 
 /// Nothing here takes longer unless it is broken.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
@@ -32,22 +34,17 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     assert!(waited.await.is_ok(), "waited in vain: {what}");
 }
 
-/// Free now, and not given again so soon.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Server {
     /// Everything in its file before it answers.
     pub(crate) async fn start() -> Self {
-        let mut server = Self { child: None, port: free_port(), folder: TempDir::new().unwrap() };
+        let mut server = Self { child: None, port: place::vacant().port(), folder: TempDir::new().unwrap() };
         server.run().await;
         server
     }
 
     pub(crate) async fn run(&mut self) {
         let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""])
+            .args(["--bind", &place::own().to_string(), "--port", &self.port.to_string(), "--save", ""])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--dir", &self.folder.path().to_string_lossy()])
             .stdout(Stdio::null())
             .spawn();
@@ -55,7 +52,7 @@ impl Server {
         self.child = Some(child);
         let port = self.port;
         until("the server answers", || async move {
-            let client = redis::Client::open(("127.0.0.1", port)).unwrap();
+            let client = redis::Client::open((place::own().to_string(), port)).unwrap();
             let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return false };
             redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
         })
@@ -102,7 +99,7 @@ impl Server {
     }
 
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(("127.0.0.1", self.port)).unwrap();
+        let client = redis::Client::open((place::own().to_string(), self.port)).unwrap();
         let patient = redis::AsyncConnectionConfig::new();
         let patient = patient.set_connection_timeout(Some(BOUND)).set_response_timeout(Some(BOUND));
         client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
@@ -138,7 +135,7 @@ impl Drop for Server {
 /// Settings for a server on this port, patient enough for a machine under load. Its daemons have nothing to say of their
 /// own, so that it is enough when one has spoken.
 pub(crate) fn settings(port: u16) -> Settings {
-    let address = Address::parse(&format!("redis://127.0.0.1:{port}")).unwrap();
+    let address = Address::parse(&format!("redis://{}:{port}", place::own())).unwrap();
     Settings { deadline: Duration::from_secs(15), each_reasserts: false, ..Settings::new(address) }
 }
 

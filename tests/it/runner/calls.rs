@@ -24,7 +24,7 @@ async fn a_call_arrives_whole_and_its_answer_comes_back() -> Result<()> {
         ..RunResult::default()
     };
     let result = RunUpdate { update: Some(Update::Result(result)) };
-    let stand = Stand::start(Manner::of(vec![progress("reading"), RunUpdate::default(), result], End::Ok)).await?;
+    let stand = Stand::start(Manner::of(vec![progress("reading"), RunUpdate::default(), result], End::Ok)).await;
     let critique = ModelCall { room: 2, model: "m".into(), ..call(&stand.endpoint(), Stage::Critique) };
     let answer = model(settings()).complete(&critique).await?;
     assert_eq!((&*answer.text, answer.reasoning.as_deref()), ("so", Some("hm")));
@@ -60,7 +60,7 @@ async fn a_call_arrives_whole_and_its_answer_comes_back() -> Result<()> {
 #[tokio::test]
 async fn a_runner_that_says_little_is_named_and_estimated() -> Result<()> {
     let bare = RunUpdate { update: Some(Update::Result(RunResult { text: "12345".into(), ..RunResult::default() })) };
-    let stand = Stand::start(Manner::of(vec![bare], End::Ok)).await?;
+    let stand = Stand::start(Manner::of(vec![bare], End::Ok)).await;
     let answer = model(settings()).complete(&proposal(&stand)).await?;
     assert_eq!((&*answer.model, answer.usage.completion), ("stand", 2));
     Ok(())
@@ -68,7 +68,7 @@ async fn a_runner_that_says_little_is_named_and_estimated() -> Result<()> {
 
 #[tokio::test]
 async fn a_key_goes_to_its_runner_and_to_no_other() -> Result<()> {
-    let (own, other) = (Stand::start(Manner::says("a")).await?, Stand::start(Manner::says("a")).await?);
+    let (own, other) = (Stand::start(Manner::says("a")).await, Stand::start(Manner::says("a")).await);
     let key = RunnerKey { address: RunnerAddress::parse(&own.endpoint())?, key: Secret::new("sk-1") };
     let model = model(RunnerSettings { keys: vec![key], ..settings() });
     for stand in [&own, &other] {
@@ -82,7 +82,7 @@ async fn a_key_goes_to_its_runner_and_to_no_other() -> Result<()> {
 
 #[tokio::test]
 async fn a_stage_that_a_runner_does_not_take_is_not_sent() -> Result<()> {
-    let stand = Stand::start(Manner::says("a")).await?;
+    let stand = Stand::start(Manner::says("a")).await;
     stand.describe(|said| said.stages = vec![RunStage::Propose.into()]);
     let model = model(settings());
     model.complete(&proposal(&stand)).await?;
@@ -95,7 +95,7 @@ async fn a_stage_that_a_runner_does_not_take_is_not_sent() -> Result<()> {
 
 #[tokio::test]
 async fn a_runner_gets_no_more_calls_at_once_than_it_takes() -> Result<()> {
-    let stand = Stand::start(Manner { pause: Duration::from_millis(5), ..Manner::says("a") }).await?;
+    let stand = Stand::start(Manner { pause: Duration::from_millis(5), ..Manner::says("a") }).await;
     stand.describe(|said| said.max_concurrent = 2);
     let model = model(settings());
     let calls: Vec<_> = (0..8).map(|_| proposal(&stand)).collect();
@@ -113,7 +113,7 @@ async fn progress_keeps_a_call_alive_for_longer_than_a_silence_may_last() -> Res
     let mut updates = vec![progress("still at it"); 10];
     updates.extend(Manner::says("a").updates);
     let pause = Duration::from_millis(250);
-    let stand = Stand::start(Manner { pause, ..Manner::of(updates, End::Ok) }).await?;
+    let stand = Stand::start(Manner { pause, ..Manner::of(updates, End::Ok) }).await;
     let model = model(RunnerSettings { silence: Duration::from_secs(2), ..settings() });
     let answer = model.complete(&proposal(&stand)).await?;
     assert!(answer.duration > Duration::from_secs(2), "{answer:?}");

@@ -5,19 +5,19 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use moothall::grpc::proto::moothall::v1::agent_runner_server::{AgentRunner, AgentRunnerServer};
 use moothall::grpc::proto::moothall::v1::run_update::Update;
 use moothall::grpc::proto::moothall::v1::{
     DescribeRequest, DescribeResponse, RunFinish, RunProgress, RunRequest, RunResult, RunStage, RunUpdate,
 };
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
+
+use crate::place;
+use crate::served::Served;
 
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(5);
@@ -93,31 +93,23 @@ struct Shared {
 pub(crate) struct Stand {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
-    runtime: Option<Runtime>,
+    _served: Served,
 }
 
 impl Stand {
     /// On any free port.
-    pub(crate) async fn start(manner: Manner) -> Result<Self> {
-        Self::start_at("127.0.0.1:0".parse()?, manner).await
+    pub(crate) async fn start(manner: Manner) -> Self {
+        Self::start_at(place::any(), manner).await
     }
 
     /// On a port that may just have been another's.
-    pub(crate) async fn start_at(address: SocketAddr, manner: Manner) -> Result<Self> {
+    pub(crate) async fn start_at(address: SocketAddr, manner: Manner) -> Self {
         let describe = DescribeResponse { name: "stand".into(), version: "1".into(), ..DescribeResponse::default() };
         let shared =
             Arc::new(Shared { manner: Mutex::new(manner), describe: Mutex::new(describe), seen: Mutex::default() });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let service = Service(Arc::clone(&shared));
-        let (told, bound) = tokio::sync::oneshot::channel();
-        runtime.spawn(async move {
-            let Ok(listener) = listen(address).await else { return };
-            let _ = told.send(listener.local_addr());
-            let service = AgentRunnerServer::new(service);
-            let _ = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await;
-        });
-        let address = bound.await.context("the runner could not listen")??;
-        Ok(Self { address, shared, runtime: Some(runtime) })
+        let routes = Routes::new(AgentRunnerServer::new(Service(Arc::clone(&shared))));
+        let served = Served::start(address, routes).await;
+        Self { address: served.address, shared, _served: served }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -151,33 +143,9 @@ impl Stand {
     }
 
     /// SIGKILL, as far as its peers can tell.
-    pub(crate) fn kill(mut self) -> SocketAddr {
-        self.end();
+    pub(crate) fn kill(self) -> SocketAddr {
         self.address
     }
-
-    fn end(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// The one before may not have let go of the port yet.
-async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    for _ in 0..1_000 {
-        match TcpListener::bind(address).await {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => sleep(LOOK).await,
-            other => return other,
-        }
-    }
-    TcpListener::bind(address).await
 }
 
 struct Service(Arc<Shared>);

@@ -25,7 +25,7 @@ fn result(text: String) -> RunUpdate {
 
 #[tokio::test]
 async fn each_status_is_treated_as_its_class_says() -> Result<()> {
-    let stand = Stand::start(Manner::says("a")).await?;
+    let stand = Stand::start(Manner::says("a")).await;
     let model = model(RunnerSettings { breaker: never_open(), ..settings() });
     for (code, class, attempts) in [
         (Code::Unavailable, Class::Transient, 4),
@@ -56,7 +56,7 @@ async fn a_full_runner_is_asked_again_when_it_said() -> Result<()> {
     let delay = Duration::from_millis(700);
     let details = ErrorDetails::with_retry_info(Some(delay));
     let full = Status::with_error_details(Code::ResourceExhausted, "full", details);
-    let stand = Stand::start(Manner::fails(full)).await?;
+    let stand = Stand::start(Manner::fails(full)).await;
     let started = Instant::now();
     let once = ModelCall { most_attempts: 2, ..proposal(&stand) };
     let failure = model(settings()).complete(&once).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn a_full_runner_is_asked_again_when_it_said() -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_trouble() -> Result<()> {
-    let stand = Stand::start(Manner::says("a")).await?;
+    let stand = Stand::start(Manner::says("a")).await;
     let model = model(RunnerSettings { breaker: never_open(), ..settings() });
     let mebibyte = 1 << 20;
     for (updates, class, cause) in [
@@ -89,7 +89,7 @@ async fn an_answer_that_is_none_is_trouble() -> Result<()> {
 #[tokio::test]
 async fn a_silent_runner_is_timed_out_once_and_told_to_stop() -> Result<()> {
     for manner in [Manner::hangs(), Manner::of(vec![progress("and then nothing")], End::Hangs)] {
-        let stand = Stand::start(manner).await?;
+        let stand = Stand::start(manner).await;
         let model = model(RunnerSettings { silence: Duration::from_millis(300), ..settings() });
         let failure = model.complete(&proposal(&stand)).await.unwrap_err();
         assert_eq!((failure.class, failure.attempts), (Class::TimedOut, 1), "{failure}");
@@ -102,7 +102,7 @@ async fn a_silent_runner_is_timed_out_once_and_told_to_stop() -> Result<()> {
 #[tokio::test]
 async fn a_call_that_is_dropped_ends_at_the_runner_within_a_second() -> Result<()> {
     for manner in [Manner::hangs(), Manner::of(vec![progress("begun")], End::Hangs)] {
-        let stand = Stand::start(manner).await?;
+        let stand = Stand::start(manner).await;
         let model = model(settings());
         let asked = proposal(&stand);
         let course = tokio::spawn(async move { model.complete(&asked).await });
@@ -137,7 +137,7 @@ async fn what_is_no_runner_is_a_failure_with_its_cause() -> Result<()> {
 
 #[tokio::test]
 async fn a_plain_runner_is_not_met_with_tls() -> Result<()> {
-    let stand = Stand::start(Manner::says("a")).await?;
+    let stand = Stand::start(Manner::says("a")).await;
     let endpoint = stand.endpoint().replace("grpc://", "grpcs://");
     let failure = model(settings()).complete(&call(&endpoint, Stage::Propose)).await.unwrap_err();
     assert_eq!(failure.class, Class::Transient, "{failure}");
@@ -147,7 +147,7 @@ async fn a_plain_runner_is_not_met_with_tls() -> Result<()> {
 
 #[tokio::test]
 async fn a_runner_that_is_gone_is_left_alone_and_taken_back_when_it_returns() -> Result<()> {
-    let stand = Stand::start(Manner::says("before")).await?;
+    let stand = Stand::start(Manner::says("before")).await;
     let model = model(settings());
     let asked = proposal(&stand);
     model.complete(&asked).await?;
@@ -160,7 +160,7 @@ async fn a_runner_that_is_gone_is_left_alone_and_taken_back_when_it_returns() ->
     assert_eq!(state.breaker, BreakerState::Open);
     assert!(state.last_failure.is_some_and(|why| why.contains("refused")));
 
-    let back = Stand::start_at(address, Manner::says("after")).await?;
+    let back = Stand::start_at(address, Manner::says("after")).await;
     let end = Instant::now() + LIMIT;
     let answer = loop {
         match model.complete(&asked).await {
@@ -175,13 +175,13 @@ async fn a_runner_that_is_gone_is_left_alone_and_taken_back_when_it_returns() ->
 
 #[tokio::test]
 async fn a_call_in_flight_is_made_again_at_the_runner_that_took_the_place() -> Result<()> {
-    let stand = Stand::start(Manner::hangs()).await?;
+    let stand = Stand::start(Manner::hangs()).await;
     let retry = moothall::vllm::Retry { times: 20, first: Duration::from_millis(50), last: Duration::from_millis(200) };
     let model = model(RunnerSettings { retry, breaker: never_open(), ..settings() });
     let asked = ModelCall { most_attempts: 100, ..proposal(&stand) };
     let course = tokio::spawn(async move { model.complete(&asked).await });
     stand.until("it is asked", LIMIT, |seen| seen.in_flight == 1).await?;
-    let back = Stand::start_at(stand.kill(), Manner::says("after")).await?;
+    let back = Stand::start_at(stand.kill(), Manner::says("after")).await;
     let answer = timeout(LIMIT, course).await???;
     assert_eq!(&*answer.text, "after");
     assert_eq!(back.seen(|seen| seen.requests[0].call_id.clone()), "t-1/1/propose-0/guest");

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::super::harness::{LIMIT, until};
 use super::process;
+use crate::place;
 
 /// For model servers; daemons have none.
 pub(super) const KEY: &str = "sk-of-the-executor";
@@ -44,7 +45,7 @@ pub(super) struct Executor {
 impl Executor {
     /// On a port that is free.
     pub(super) async fn start() -> Result<Self> {
-        Self::start_at("127.0.0.1:0".parse()?).await
+        Self::start_at(place::any()).await
     }
 
     pub(super) async fn start_at(address: SocketAddr) -> Result<Self> {
@@ -141,6 +142,7 @@ fn command(address: SocketAddr, folder: &Path) -> Result<Command> {
     // Nothing of whoever runs the tests configures it. The model servers of these tests are on loopback, which it may ask.
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", folder);
     command.env("TMPDIR", folder).env("LOG_LEVEL", "WARNING").env("GRPC_PORT", address.port().to_string());
+    command.env("BIND_ADDRESS", address.ip().to_string());
     command.env("VLLM_API_KEY", KEY);
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(File::create(folder.join("log"))?).kill_on_drop(true);

@@ -1,7 +1,7 @@
 //! Starts, watches and ends a real vLLM.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use tokio::process::{Child, Command};
 
 use super::super::harness::{LIMIT, page, until};
+use crate::place;
 
 /// The name of the model that is served, and the key that is asked for.
 pub(super) const MODEL: &str = "tiny";
@@ -49,8 +50,7 @@ impl Sub for Tokens {
 impl Vllm {
     /// On a port that is free.
     pub(super) async fn start() -> Result<Self> {
-        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        Self::start_at(free).await
+        Self::start_at(place::vacant()).await
     }
 
     pub(super) async fn start_at(address: SocketAddr) -> Result<Self> {
@@ -118,10 +118,10 @@ impl Drop for Vllm {
 
 fn command(address: SocketAddr, log: &File) -> Result<Command> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    let port = address.port().to_string();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     let mut command = Command::new(target.join("vllm-env/bin/python"));
     command.args(["-m", "vllm.entrypoints.openai.api_server", "--served-model-name", MODEL, "--api-key", KEY]);
-    command.args(["--host", "127.0.0.1", "--port", &port, "--model"]).arg(target.join("vllm-model"));
+    command.args(["--host", &host, "--port", &port, "--model"]).arg(target.join("vllm-model"));
     command.args(["--max-model-len", "8192", "--max-num-seqs", "16", "--dtype", "bfloat16", "--enforce-eager"]);
     command.args(UNDIVIDED).arg("--structured-outputs-config");
     command.arg(r#"{"backend":"xgrammar","disable_any_whitespace":true}"#);

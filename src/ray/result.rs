@@ -99,12 +99,12 @@ impl AgentResult {
         }
         let usage = Usage { prompt: self.prompt_tokens, completion: self.completion_tokens };
         let completion = Completion {
-            text: self.content,
+            text: self.content.into(),
             reasoning: Some(self.reasoning),
             finish: Some(finish_of(&self.finish_reason)),
             usage: Some(usage).filter(|usage| usage.total() > 0),
             cached: None,
-            model: Some(self.model),
+            model: Some(self.model.into()),
         };
         let completion = completion.tidied().map_err(|unusable| unusable.to_string())?;
         Ok(completion.answers(call, requests, Duration::from_millis(self.duration_ms)))

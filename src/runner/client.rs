@@ -129,7 +129,7 @@ impl Runner {
         if outcome.as_ref().is_err_and(|trouble| trouble.standing == Standing::Failed) {
             known.doubted.store(true, Ordering::Relaxed);
         }
-        let named = || Some(if call.model.is_empty() { known.name.clone() } else { call.model.to_string() });
+        let named = || Some(if call.model.is_empty() { known.name.as_str().into() } else { call.model.clone() });
         outcome.map(|completion| Completion { model: completion.model.or_else(named), ..completion })
     }
 

@@ -83,7 +83,7 @@ fn answer(result: RunResult) -> Result<Completion, Trouble> {
     };
     let model: String = result.model.chars().filter(|c| !c.is_control()).collect();
     let completion = Completion {
-        text: result.text,
+        text: result.text.into(),
         reasoning: Some(result.reasoning),
         finish: Some(finish),
         usage: result.usage.map(|usage| Usage {
@@ -91,7 +91,7 @@ fn answer(result: RunResult) -> Result<Completion, Trouble> {
             completion: usage.completion_tokens.min(MAX_TOKENS),
         }),
         cached: None,
-        model: Some(cut(model.trim(), MAX_MODEL_BYTES)).filter(|model| !model.is_empty()),
+        model: Some(cut(model.trim(), MAX_MODEL_BYTES)).filter(|model| !model.is_empty()).map(Into::into),
     };
     Ok(completion.tidied()?)
 }
@@ -134,11 +134,11 @@ mod tests {
             model: " small\u{7}-1 ".into(),
         };
         let answer = read(given).unwrap();
-        assert_eq!((answer.text.as_str(), answer.reasoning.as_deref()), ("yes", Some("hm")));
+        assert_eq!((&*answer.text, answer.reasoning.as_deref()), ("yes", Some("hm")));
         assert_eq!((answer.finish, answer.model.as_deref()), (Some(Finish::Length), Some("small-1")));
         assert_eq!(answer.usage, Some(Usage { prompt: 3, completion: MAX_TOKENS }));
         let bare = read(text("<think>hm</think>yes")).unwrap();
-        assert_eq!((bare.text.as_str(), bare.reasoning.as_deref()), ("yes", Some("hm")));
+        assert_eq!((bare.text.as_ref(), bare.reasoning.as_deref()), ("yes", Some("hm")));
         assert_eq!((bare.usage, bare.model, bare.finish), (None, None, Some(Finish::Other)));
     }
 

@@ -57,7 +57,7 @@ impl Exchange {
             return Err(too_long());
         }
         // The name of the model that answered, unless the server keeps it to itself.
-        Ok(Completion { model: completion.model.or(Some(model.name)), ..completion })
+        Ok(Completion { model: completion.model.or_else(|| Some(model.name.into())), ..completion })
     }
 
     pub(crate) async fn choose(&self, replica: &Replica, call: &ModelCall) -> Result<Chosen, Trouble> {

@@ -1,18 +1,24 @@
 //! The bytes of an answer: what the model said, apart from what it thought.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use memchr::memmem;
 use moothall_actors::domain::answer::{Finish, Usage};
-use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, de};
 
 /// An answer as the server gave it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Completion {
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     pub(crate) reasoning: Option<String>,
     pub(crate) finish: Option<Finish>,
     pub(crate) usage: Option<Usage>,
     /// Tokens of the prompt that the server had in its prefix cache, if it says so.
     pub(crate) cached: Option<u64>,
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<Arc<str>>,
 }
 
 /// An answer that nothing can be made of.
@@ -26,22 +32,51 @@ pub(crate) enum Unusable {
 }
 
 #[derive(Deserialize)]
-struct Body {
-    model: Option<String>,
-    choices: Vec<Choice>,
+struct Body<'b> {
+    #[serde(borrow)]
+    model: Option<Word<'b>>,
+    choices: Vec<Choice<'b>>,
     usage: Option<UsageBody>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct Choice<'b> {
     message: Message,
-    finish_reason: Option<String>,
+    #[serde(borrow)]
+    finish_reason: Option<Word<'b>>,
+}
+
+/// Read where it stands, unless it has escapes.
+#[derive(Deserialize)]
+struct Word<'b>(#[serde(borrow)] Cow<'b, str>);
+
+/// Copied once, from the body to where it stays.
+pub(crate) struct Text(pub(crate) Arc<str>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl Visitor<'_> for Reader {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.into()))
+            }
+        }
+
+        deserializer.deserialize_str(Reader)
+    }
 }
 
 /// A whole message or, streamed, the next piece of one.
 #[derive(Deserialize, Default)]
 pub(crate) struct Message {
-    pub(crate) content: Option<String>,
+    pub(crate) content: Option<Text>,
     pub(crate) reasoning: Option<String>,
     pub(crate) reasoning_content: Option<String>,
 }
@@ -82,18 +117,18 @@ pub(crate) fn finish_of(reason: &str) -> Finish {
 
 /// Reads an answer that came whole.
 pub(crate) fn parse(body: &[u8]) -> Result<Completion, Unusable> {
-    let body: Body =
+    let body: Body<'_> =
         serde_json::from_slice(body).map_err(|error| Unusable::Broken(format!("not a completion: {error}")))?;
     let Some(Choice { message, finish_reason }) = body.choices.into_iter().next() else {
         return Err(Unusable::Broken("it has no choices".into()));
     };
     Completion {
-        text: message.content.unwrap_or_default(),
+        text: message.content.map(|text| text.0).unwrap_or_default(),
         reasoning: message.reasoning.or(message.reasoning_content),
-        finish: finish_reason.as_deref().map(finish_of),
+        finish: finish_reason.map(|reason| finish_of(&reason.0)),
         cached: body.usage.as_ref().and_then(UsageBody::cached),
         usage: body.usage.map(Usage::from),
-        model: body.model,
+        model: body.model.map(|name| name.0.into()),
     }
     .tidied()
 }
@@ -107,7 +142,7 @@ impl Completion {
                 Some(before) if !before.trim().is_empty() => format!("{before}\n{thoughts}"),
                 _ => thoughts.to_owned(),
             });
-            self.text = text.to_owned();
+            self.text = text.into();
         }
         self.reasoning = self.reasoning.filter(|thoughts| !thoughts.trim().is_empty());
         if self.text.trim().is_empty() && !(self.reasoning.is_some() && self.finish == Some(Finish::Length)) {
@@ -128,7 +163,9 @@ fn split_thoughts(text: &str) -> Option<(&str, &str)> {
         let (thoughts, rest) = inside.split_once(CLOSE).unwrap_or((inside, ""));
         return Some((thoughts.trim(), rest.trim_start()));
     }
-    let (thoughts, rest) = start.split_once(CLOSE)?;
+    // Nearly every text is looked through in vain.
+    let (thoughts, rest) = start.split_at(memmem::find(start.as_bytes(), CLOSE.as_bytes())?);
+    let rest = &rest[CLOSE.len()..];
     (!thoughts.contains(OPEN)).then(|| (thoughts.trim(), rest.trim_start()))
 }
 
@@ -146,7 +183,7 @@ mod tests {
     #[test]
     fn a_plain_answer_is_read_whole() {
         let answer = with_message(r#"{"role":"assistant","content":"a \"b\"\n"}"#, "stop").unwrap();
-        assert_eq!(answer.text, "a \"b\"\n");
+        assert_eq!(&*answer.text, "a \"b\"\n");
         assert_eq!(answer.finish, Some(Finish::Stop));
         assert_eq!(answer.usage, Some(Usage { prompt: 3, completion: 4 }));
         assert_eq!(answer.model.as_deref(), Some("m"));
@@ -180,14 +217,14 @@ mod tests {
         ];
         for (message, text, thoughts) in cases {
             let answer = with_message(message, "stop").unwrap();
-            assert_eq!((answer.text.as_str(), answer.reasoning.as_deref()), (text, thoughts), "{message}");
+            assert_eq!((&*answer.text, answer.reasoning.as_deref()), (text, thoughts), "{message}");
         }
     }
 
     #[test]
     fn thoughts_cut_off_leave_an_empty_text_that_was_too_long() {
         let answer = with_message(r#"{"content":"<think>on and on"}"#, "length").unwrap();
-        assert_eq!((answer.text.as_str(), answer.reasoning.as_deref()), ("", Some("on and on")));
+        assert_eq!((&*answer.text, answer.reasoning.as_deref()), ("", Some("on and on")));
         assert!(with_message(r#"{"content":"<think>on and on"}"#, "stop").is_err());
         assert!(with_message(r#"{"content":null,"reasoning":"hm"}"#, "length").is_ok());
     }

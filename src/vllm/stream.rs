@@ -88,7 +88,7 @@ impl Gathered {
             self.model = piece.model;
         }
         let Some(Choice { delta, finish_reason }) = piece.choices.into_iter().next() else { return };
-        self.text.push_str(delta.content.as_deref().unwrap_or_default());
+        self.text.push_str(delta.content.as_ref().map_or("", |text| &text.0));
         self.reasoning.push_str(delta.reasoning.or(delta.reasoning_content).as_deref().unwrap_or_default());
         self.finish = finish_reason.as_deref().map(finish_of).or(self.finish);
     }
@@ -111,12 +111,12 @@ impl Gathered {
             return Err(Unusable::Broken("its stream ended early".into()));
         }
         Completion {
-            text: self.text,
+            text: self.text.into(),
             reasoning: Some(self.reasoning),
             finish: self.finish,
             usage: self.usage,
             cached: self.cached,
-            model: self.model,
+            model: self.model.map(Into::into),
         }
         .tidied()
     }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_cuts_between_pieces_do_not_matter() {
         let whole = gathered(&[STREAM.as_bytes()]).unwrap();
-        assert_eq!(whole.text, "grüß dich");
+        assert_eq!(&*whole.text, "grüß dich");
         assert_eq!(whole.reasoning.as_deref(), Some("hm"));
         assert_eq!((whole.usage, whole.cached), (Some(Usage { prompt: 3, completion: 4 }), Some(2)));
         let bytes: Vec<_> = STREAM.as_bytes().chunks(1).collect();

@@ -70,10 +70,10 @@ impl Completion {
         let usage = usage.unwrap_or_else(|| estimate(call, &text, reasoning.as_deref()));
         Answer {
             usage,
-            text: text.into(),
+            text,
             reasoning: reasoning.map(Into::into),
             finish: finish.unwrap_or(Finish::Other),
-            model: model.unwrap_or_default().into(),
+            model: model.unwrap_or_default(),
             attempts,
             duration,
         }

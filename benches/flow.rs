@@ -107,7 +107,7 @@ fn renamed(recorded: &[Recorded], name: &str) -> Vec<Append> {
         Append {
             stream: StreamId::named(&recorded.stream.as_str().replace(NAME, name)),
             expected_version: recorded.version - 1,
-            events: vec![NewEvent { id: Real.event_id(), at: Real.now(), event, ..recorded.event.clone() }],
+            events: [NewEvent { id: Real.event_id(), at: Real.now(), event, ..recorded.event.clone() }].into(),
         }
     };
     recorded.iter().map(append).collect()

@@ -259,7 +259,7 @@ impl World {
         let started = NewEvent { id: begun.event, at, correlation, causation, event };
         let mut batch = Batch::one(StreamId::task(&run.task), version, admitted);
         let stream = StreamId::deliberation(run);
-        batch.appends.push(Append { stream, expected_version: 0, events: vec![started] });
+        batch.appends.push(Append { stream, expected_version: 0, events: [started].into() });
         match self.ports.journal.commit(batch).await {
             Ok(_) => Ok(begun),
             Err(JournalError::Conflict { .. }) => Err(NotBegun::Taken),

@@ -44,7 +44,7 @@ impl System {
         }
         let (id, at) = (self.world.ports.ids.event_id(), self.world.ports.clock.now());
         let new = NewEvent { id, at, correlation: None, causation: None, event };
-        let append = Append { stream, expected_version: before.len() as u64, events: vec![new] };
+        let append = Append { stream, expected_version: before.len() as u64, events: [new].into() };
         commit_patiently(journal, Batch::of(vec![append])).await?;
         Ok(())
     }

@@ -9,13 +9,13 @@
 //! next, so that groups never wait for more than one.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moothall_actors::domain::event::NewEvent;
 use moothall_actors::domain::id::StreamId;
 use moothall_actors::domain::receipt::Receipt;
-use moothall_actors::ports::{Ack, Batch, Committed, Cursor, JournalError};
+use moothall_actors::ports::{Ack, Append, Batch, Committed, Cursor, JournalError};
 
 use super::chore::Chore;
 
@@ -55,8 +55,16 @@ pub(super) struct Pending {
 pub(super) struct EncodedAppend {
     pub(super) stream: StreamId,
     pub(super) expected_version: u64,
-    /// With the payload as it will be stored.
-    pub(super) events: Vec<(NewEvent, Vec<u8>)>,
+    /// Shared with whoever waits for them.
+    pub(super) events: Arc<[NewEvent]>,
+    /// Of each, as it will be stored.
+    payloads: Vec<Vec<u8>>,
+}
+
+impl EncodedAppend {
+    pub(super) fn encoded(&self) -> impl Iterator<Item = (&NewEvent, &[u8])> {
+        self.events.iter().zip(self.payloads.iter().map(Vec::as_slice))
+    }
 }
 
 impl Pending {
@@ -65,12 +73,13 @@ impl Pending {
         let mut appends = Vec::with_capacity(batch.appends.len());
         // One without events asks for nothing.
         for append in batch.appends.into_iter().filter(|append| !append.events.is_empty()) {
-            let mut events = Vec::with_capacity(append.events.len());
-            for event in append.events {
+            let Append { stream, expected_version, events } = append;
+            let mut payloads = Vec::with_capacity(events.len());
+            for event in &*events {
                 match event.event.encode() {
                     Ok(payload) => {
                         bytes += payload.len() + EVENT_BYTES;
-                        events.push((event, payload));
+                        payloads.push(payload);
                     }
                     Err(error) => {
                         let why = format!("{} {} cannot be encoded: {error}", event.event.kind(), event.id);
@@ -78,7 +87,7 @@ impl Pending {
                     }
                 }
             }
-            appends.push(EncodedAppend { stream: append.stream, expected_version: append.expected_version, events });
+            appends.push(EncodedAppend { stream, expected_version, events, payloads });
         }
         bytes += batch.cursor.as_ref().map_or(0, |cursor| cursor.state.len());
         let Batch { receipt, cursor, patient, .. } = batch;
@@ -86,7 +95,7 @@ impl Pending {
     }
 
     pub(super) fn events(&self) -> impl Iterator<Item = &NewEvent> {
-        self.appends.iter().flat_map(|append| append.events.iter().map(|(event, _)| event))
+        self.appends.iter().flat_map(|append| &*append.events)
     }
 }
 

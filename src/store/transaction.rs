@@ -169,7 +169,7 @@ impl Work<'_> {
         let standing = self.streams.standing(self.conn, &append.stream)?;
         let stream = standing.ok_or(rusqlite::Error::QueryReturnedNoRows)?.id;
         let mut first = None;
-        for (version, (event, payload)) in (base + 1..).zip(&append.events) {
+        for (version, (event, payload)) in (base + 1..).zip(append.encoded()) {
             let seq = self.insert(stream, version, event, payload)?;
             self.projection.apply(&append.stream, version, seq, event)?;
             first = first.or(Some(unsigned(seq)));

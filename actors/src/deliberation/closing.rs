@@ -86,7 +86,7 @@ async fn try_close(world: &World, running: &Running, closing: &Closing) -> Resul
     let (task_event, run_event) = closing.events(*run);
     let mut batch = Batch::one(StreamId::task(task), running.row.version, vec![stamp(task_event)]);
     if let Some(last) = events.last() {
-        batch.appends.push(Append { stream, expected_version: last.version, events: vec![stamp(run_event)] });
+        batch.appends.push(Append { stream, expected_version: last.version, events: [stamp(run_event)].into() });
     }
     commit_patiently(journal, batch).await?;
     Ok(None)

@@ -16,7 +16,7 @@ use crate::running::Running;
 #[derive(Debug)]
 pub(super) enum News {
     /// The oldest batch is durable.
-    Durable(Vec<NewEvent>),
+    Durable(Arc<[NewEvent]>),
     /// Nothing to do now.
     Wait,
     /// Somebody wrote the run meanwhile, such as the last words of an actor that died.
@@ -29,8 +29,8 @@ pub(super) enum News {
 struct Page {
     number: u64,
     version: u64,
-    events: Vec<NewEvent>,
-    task: Option<NewEvent>,
+    events: Arc<[NewEvent]>,
+    task: Option<Arc<[NewEvent]>>,
     patient: bool,
 }
 
@@ -76,8 +76,8 @@ impl Pen {
     /// Appends a decision to the run's stream, and an event to the task's in the same batch. `ack` makes the batch's answer
     /// known.
     pub(super) fn decide(&mut self, ports: &Ports, event: Event, task: Option<Event>, ack: impl FnOnce(u64) -> Ack) {
-        let events = vec![self.stamp(ports, event)];
-        let task = task.map(|event| self.stamp(ports, event));
+        let events = [self.stamp(ports, event)].into();
+        let task = task.map(|event| [self.stamp(ports, event)].into());
         self.write(ports, Page { number: self.next, version: self.version, events, task, patient: false }, ack);
     }
 
@@ -146,14 +146,14 @@ impl Pen {
     }
 
     fn batch(&self, page: &Page) -> Batch {
-        let batch = Batch::one(self.stream.clone(), page.version, page.events.clone());
-        let mut batch = Batch { patient: page.patient, ..batch };
-        batch.appends.extend(page.task.clone().map(|event| Append {
+        let stream = self.stream.clone();
+        let run = Append { stream, expected_version: page.version, events: page.events.clone() };
+        let task = page.task.clone().map(|events| Append {
             stream: self.task_stream.clone(),
             expected_version: self.task_version,
-            events: vec![event],
-        }));
-        batch
+            events,
+        });
+        Batch { patient: page.patient, ..Batch::of([run].into_iter().chain(task).collect()) }
     }
 }
 

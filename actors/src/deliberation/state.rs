@@ -127,7 +127,7 @@ impl State {
             Input::Resume => self.resume(effects),
             Input::Answered { call, answer, draft } => self.answered(now, call, answer, draft, effects),
             Input::Failed { call, failure } => self.failed(now, call, failure, effects),
-            Input::Appended { events } => self.appended(now, events, effects),
+            Input::Appended { events } => self.appended(now, &events, effects),
             Input::WaveTimeUp { wave } if wave == self.record.wave => self.close_wave(effects),
             Input::WaveTimeUp { .. } => {}
             Input::TimeUp => {
@@ -212,7 +212,7 @@ impl State {
         }
     }
 
-    fn appended(&mut self, now: Timestamp, events: Vec<NewEvent>, effects: &mut Vec<Effect>) {
+    fn appended(&mut self, now: Timestamp, events: &[NewEvent], effects: &mut Vec<Effect>) {
         self.pending -= events.len();
         if self.pending == 0 {
             self.deciding = false;
@@ -227,7 +227,7 @@ impl State {
                 self.unwritten.pop_front();
             }
             self.record.apply(&new.event, new.at);
-            self.after(&new, effects);
+            self.after(new, effects);
             if self.unwritten.is_empty() && self.ahead.take().is_some() && self.scoring.is_some() {
                 effects.push(Effect::Show(show::scoring(&self.record)));
             }

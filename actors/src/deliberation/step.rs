@@ -33,7 +33,7 @@ pub(crate) enum Input {
     },
     /// The oldest append is durable.
     Appended {
-        events: Vec<NewEvent>,
+        events: Arc<[NewEvent]>,
     },
     /// The current wave has had its time.
     WaveTimeUp {

@@ -196,7 +196,7 @@ impl Table {
         let Some((events, task)) = self.pending.pop_front() else { return };
         self.log.extend(events.clone());
         self.finals.extend(task);
-        self.take(Input::Appended { events });
+        self.take(Input::Appended { events: events.into() });
     }
 
     pub(crate) fn acknowledge_all(&mut self) {

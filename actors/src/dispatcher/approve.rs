@@ -99,7 +99,7 @@ async fn approve(world: &Arc<World>, plan: NewPlan) -> Result<Approved, SystemEr
         let (id, at) = (world.ports.ids.event_id(), world.ports.clock.now());
         let new = NewEvent { id, at, correlation: plan.correlation(), causation: None, event };
         let stream = StreamId::plan(&plan.plan);
-        let approving = Append { stream, expected_version: version, events: vec![new] };
+        let approving = Append { stream, expected_version: version, events: [new].into() };
         match write(world, &prepared, vec![approving], plan.receipt.clone()).await {
             Ok(()) => {
                 tell_queue(world, prepared).await;

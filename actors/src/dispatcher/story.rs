@@ -65,7 +65,7 @@ impl From<StoryNote> for Event {
 fn said(world: &World, stream: &StreamId, version: u64, correlation: Option<Arc<str>>, event: Event) -> Append {
     let (id, at) = (world.ports.ids.event_id(), world.ports.clock.now());
     let new = NewEvent { id, at, correlation, causation: None, event };
-    Append { stream: stream.clone(), expected_version: version, events: vec![new] }
+    Append { stream: stream.clone(), expected_version: version, events: [new].into() }
 }
 
 fn busy(story: &str) -> SystemError {

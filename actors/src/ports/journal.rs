@@ -23,7 +23,8 @@ pub struct Append {
     pub stream: StreamId,
     /// The stream's version before the first of them; 0 = a new stream, [`AT_THE_END`] = any.
     pub expected_version: u64,
-    pub events: Vec<NewEvent>,
+    /// Shared with whoever waits for them to be durable.
+    pub events: Arc<[NewEvent]>,
 }
 
 /// What is written together or not at all.
@@ -55,7 +56,7 @@ impl Batch {
 
     #[must_use]
     pub fn one(stream: StreamId, expected_version: u64, events: Vec<NewEvent>) -> Self {
-        Self::of(vec![Append { stream, expected_version, events }])
+        Self::of(vec![Append { stream, expected_version, events: events.into() }])
     }
 }
 

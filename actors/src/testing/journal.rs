@@ -198,7 +198,7 @@ impl Log {
         self.cursors.extend(batch.cursor.map(|cursor| (cursor.name.clone(), cursor)));
         let first_seq = self.events.len() as u64 + 1;
         for append in batch.appends {
-            for event in append.events {
+            for event in append.events.iter().cloned() {
                 let seq = self.events.len() as u64 + 1;
                 self.ids.insert(event.id, seq);
                 if let Event::CallAnswered { call, .. } = &event.event {

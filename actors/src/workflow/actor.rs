@@ -323,7 +323,7 @@ pub(super) fn recorded(batch: Batch, committed: Committed) -> Vec<Recorded> {
     let mut seq = committed.first_seq;
     let mut all = Vec::new();
     for append in batch.appends {
-        for (version, event) in (append.expected_version + 1..).zip(append.events) {
+        for (version, event) in (append.expected_version + 1..).zip(append.events.iter().cloned()) {
             all.push(Recorded { seq, stream: append.stream.clone(), version, schema: SCHEMA, event });
             seq += 1;
         }

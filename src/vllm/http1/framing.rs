@@ -1,8 +1,10 @@
 //! Where an answer's head and body end, after RFC 9112. Pure: bytes in, pieces out.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use httparse::{EMPTY_HEADER, Header, Status};
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
 
 use super::WireError;
 
@@ -76,9 +78,10 @@ impl Begin {
     /// Takes a head out of what was read; `None` while it is not all there. Interim answers are passed over.
     pub(super) fn take(read: &mut BytesMut) -> Result<Option<Self>, WireError> {
         loop {
-            let mut space = [EMPTY_HEADER; MOST_HEADERS];
-            let mut parsed = httparse::Response::new(&mut space);
-            let bytes = match parsed.parse(read) {
+            let mut space = [const { MaybeUninit::uninit() }; MOST_HEADERS];
+            let mut parsed = httparse::Response::new(&mut []);
+            let bytes = match ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, read, &mut space)
+            {
                 Ok(Status::Complete(bytes)) => bytes,
                 Ok(Status::Partial) if read.len() > MOST_HEAD => return Err(WireError::Garbled("its head has no end")),
                 Ok(Status::Partial) => return Ok(None),

@@ -56,8 +56,8 @@ async fn a_conflict_touches_nothing(journal: &dyn Journal) {
     committed(journal, on_task("t", 0, [accepted("t", "DEV", None)])).await;
     let before = (journal.read(0, 100).await.unwrap(), row(journal, "t").await, journal.stats().await.unwrap());
     for (expected, actual) in [(0, 1), (2, 1)] {
-        let good = Append { stream: StreamId::named("new"), expected_version: 0, events: vec![new(call_failed(1))] };
-        let stale = Append { stream: task_stream("t"), expected_version: expected, events: vec![new(completed(1))] };
+        let good = Append { stream: StreamId::named("new"), expected_version: 0, events: [new(call_failed(1))].into() };
+        let stale = Append { stream: task_stream("t"), expected_version: expected, events: [new(completed(1))].into() };
         let refused = journal.commit(Batch::of(vec![good, stale])).await;
         assert_eq!(refused, Err(JournalError::Conflict { stream: task_stream("t"), expected, actual }));
     }
@@ -71,8 +71,8 @@ async fn a_conflict_touches_nothing(journal: &dyn Journal) {
 async fn a_batch_that_comes_again_is_told_its_first_place(journal: &dyn Journal) {
     committed(journal, on("a", 0, call_failed(1))).await;
     let both = Batch::of(vec![
-        Append { stream: StreamId::named("a"), expected_version: 1, events: vec![new(call_failed(2))] },
-        Append { stream: task_stream("t"), expected_version: 0, events: vec![new(accepted("t", "DEV", None))] },
+        Append { stream: StreamId::named("a"), expected_version: 1, events: [new(call_failed(2))].into() },
+        Append { stream: task_stream("t"), expected_version: 0, events: [new(accepted("t", "DEV", None))].into() },
     ]);
     let first = journal.commit(both.clone()).await;
     assert_eq!(first, Ok(Committed { first_seq: 2 }));

@@ -141,8 +141,9 @@ async fn an_event_id_in_another_place_is_refused_alone() {
     reached.recv().unwrap();
     // One group: its neighbours must not suffer, before and after.
     submit(&journal, &told, on_task("t", 0, [accepted("t", "DEV", None)]));
-    let mixed = Append { stream: StreamId::named("b"), expected_version: 0, events: vec![new(call_failed(2)), first] };
-    let fresh = Append { stream: StreamId::named("c"), expected_version: 0, events: vec![new(call_failed(3))] };
+    let mixed =
+        Append { stream: StreamId::named("b"), expected_version: 0, events: [new(call_failed(2)), first].into() };
+    let fresh = Append { stream: StreamId::named("c"), expected_version: 0, events: [new(call_failed(3))].into() };
     submit(&journal, &told, Batch::of(vec![fresh, mixed]));
     submit(&journal, &told, on("d", 0, call_failed(4)));
     drop(go);
@@ -161,7 +162,7 @@ async fn one_batch_may_append_to_a_stream_twice() {
     let (_folder, journal) = open(StoreOptions::default());
     let stream = StreamId::named("a");
     let append =
-        |expected_version, n| Append { stream: stream.clone(), expected_version, events: vec![new(call_failed(n))] };
+        |expected_version, n| Append { stream: stream.clone(), expected_version, events: [new(call_failed(n))].into() };
     let batch = Batch::of(vec![append(0, 1), append(1, 2)]);
     assert_eq!(journal.commit(batch).await, Ok(Committed { first_seq: 1 }));
     let wrong = Batch::of(vec![append(2, 3), append(2, 4)]);

@@ -74,7 +74,7 @@ impl Plain {
         }
         let first_seq = self.events.len() as u64 + 1;
         for append in &batch.appends {
-            for (version, event) in (append.expected_version + 1..).zip(&append.events) {
+            for (version, event) in (append.expected_version + 1..).zip(&*append.events) {
                 self.project(&append.stream, version, &event.event);
                 self.events.push((append.stream.clone(), version, event.id, event.event.clone()));
             }
@@ -84,7 +84,7 @@ impl Plain {
     }
 
     fn first_of(&self, batch: &Batch) -> Option<Committed> {
-        let ids: Vec<_> = batch.appends.iter().flat_map(|append| &append.events).map(|event| event.id).collect();
+        let ids: Vec<_> = batch.appends.iter().flat_map(|append| &*append.events).map(|event| event.id).collect();
         let place = |id: &EventId| self.events.iter().position(|(_, _, stored, _)| stored == id);
         let places: Option<Vec<_>> = ids.iter().map(place).collect();
         Some(Committed { first_seq: *places?.first()? as u64 + 1 })

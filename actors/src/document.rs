@@ -30,7 +30,7 @@ pub struct Review {
     pub quality: Option<f64>,
     /// Prose is the summary as a whole.
     pub summary: Arc<str>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Finding<'static>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -105,8 +105,11 @@ fn review(record: &Record, event: &Event) -> Option<Review> {
     }
     let author = record.plan.seats[record.reviewed_by(record.open_seat(call)?)?].agent.clone();
     let quality = Critique::read(&answer.text).quality;
-    let (summary, findings) = match json::object::<Structured>(&answer.text) {
-        Some(structured) => (structured.summary.into(), structured.findings),
+    let (summary, findings) = match json::object::<Structured<'_>>(&answer.text) {
+        Some(structured) => {
+            let findings = structured.findings.into_iter().map(Finding::into_owned);
+            (structured.summary.into(), findings.collect())
+        }
         None => (answer.text.clone(), Vec::new()),
     };
     Some(Review { round: wave.round, reviewer: reviewer.clone(), author, quality, summary, findings })

@@ -142,11 +142,11 @@ fn checks(report: &CheckReport) -> impl Iterator<Item = wire::Check> {
 }
 
 fn review(review: &Review) -> wire::Review {
-    let finding = |finding: &moothall_actors::domain::verdict::Finding| wire::Finding {
-        severity: finding.severity.clone(),
-        claim: finding.claim.clone(),
-        location: finding.location.clone(),
-        evidence: finding.evidence.clone(),
+    let finding = |finding: &moothall_actors::domain::verdict::Finding<'_>| wire::Finding {
+        severity: finding.severity.to_string(),
+        claim: finding.claim.to_string(),
+        location: finding.location.to_string(),
+        evidence: finding.evidence.to_string(),
     };
     wire::Review {
         round: int(review.round),

@@ -1,5 +1,6 @@
 //! A critique as its reviewer wrote it: structured findings where it kept to the form, prose where it did not.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -24,11 +25,11 @@ pub(crate) struct Critique {
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Structured {
-    #[serde(default)]
-    pub(crate) summary: String,
-    #[serde(default)]
-    pub(crate) findings: Vec<Finding>,
+pub(crate) struct Structured<'t> {
+    #[serde(borrow, default)]
+    pub(crate) summary: Cow<'t, str>,
+    #[serde(borrow, default)]
+    pub(crate) findings: Vec<Finding<'t>>,
     #[serde(default)]
     ratings: Vec<Rating>,
 }
@@ -41,8 +42,10 @@ struct Rating {
 impl Critique {
     /// Reads an answer; prose is taken as it is.
     pub(crate) fn read(answer: &Arc<str>) -> Self {
-        match json::object::<Structured>(answer) {
-            Some(parsed) => Self { text: parsed.for_author().into(), quality: parsed.quality(), broken: false },
+        match json::object::<Structured<'_>>(answer) {
+            Some(parsed) => {
+                Self { text: parsed.for_author(answer.len()).into(), quality: parsed.quality(), broken: false }
+            }
             None => {
                 let begins = answer.trim_start();
                 let broken = begins.starts_with('{') || begins.starts_with("```");
@@ -52,7 +55,7 @@ impl Critique {
     }
 }
 
-impl Structured {
+impl Structured<'_> {
     fn quality(&self) -> Option<f64> {
         let rated: Vec<f64> = self.ratings.iter().map(|r| r.rating).filter(|rating| rating.is_finite()).collect();
         if rated.is_empty() {
@@ -62,8 +65,10 @@ impl Structured {
         Some((mean / TOP_RATING).min(BEST_QUALITY))
     }
 
-    fn for_author(&self) -> String {
-        let mut text = self.summary.clone();
+    /// `room`: of the answer that it was, which has about as much text.
+    fn for_author(&self, room: usize) -> String {
+        let mut text = String::with_capacity(room);
+        text.push_str(&self.summary);
         for finding in &self.findings {
             let severity = if finding.severity.is_empty() { "finding" } else { &finding.severity };
             for part in ["\n- [", severity, "] ", &finding.claim] {

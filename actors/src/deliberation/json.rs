@@ -1,9 +1,9 @@
 //! The JSON object that an answer is, also inside a code fence.
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 /// `None` when the answer is anything else.
-pub(crate) fn object<T: DeserializeOwned>(answer: &str) -> Option<T> {
+pub(crate) fn object<'t, T: Deserialize<'t>>(answer: &'t str) -> Option<T> {
     let trimmed = answer.trim();
     let body = match trimmed.strip_prefix("```") {
         Some(fenced) => {

@@ -1,5 +1,6 @@
 //! What a deliberation decided, with its evidence: never a choice without the reasons for it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,24 +40,33 @@ impl StopReason {
     }
 }
 
-/// What a reviewer found, in the reviewer's words.
+/// What a reviewer found, in the reviewer's words, read where they stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    pub claim: String,
-    #[serde(default)]
-    pub location: String,
-    #[serde(default)]
-    pub evidence: String,
+pub struct Finding<'t> {
+    #[serde(borrow)]
+    pub claim: Cow<'t, str>,
+    #[serde(borrow, default)]
+    pub location: Cow<'t, str>,
+    #[serde(borrow, default)]
+    pub evidence: Cow<'t, str>,
     /// `blocker`, `major`, `minor` or `nit` for those who keep to the form.
-    #[serde(default)]
-    pub severity: String,
+    #[serde(borrow, default)]
+    pub severity: Cow<'t, str>,
 }
 
-impl Finding {
+impl Finding<'_> {
+    /// One that outlives the text it stands in.
+    #[must_use]
+    pub fn into_owned(self) -> Finding<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let Self { claim, location, evidence, severity } = self;
+        Finding { claim: own(claim), location: own(location), evidence: own(evidence), severity: own(severity) }
+    }
+
     /// Whether it speaks against the proposal as a whole.
     #[must_use]
     pub fn is_serious(&self) -> bool {
-        matches!(self.severity.as_str(), "blocker" | "major")
+        matches!(&*self.severity, "blocker" | "major")
     }
 }
 

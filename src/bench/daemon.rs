@@ -19,7 +19,9 @@ use crate::grpc::proto::moothall::v1::StatsRequest;
 use crate::grpc::proto::moothall::v1::journal_service_client::JournalServiceClient;
 use crate::process::Process;
 
-/// Connections that the workers share: a client machine has few.
+/// Workers that share a connection: a client has one for all its calls, and servers commonly let it have a hundred or so open.
+const WORKERS_A_CHANNEL: usize = 128;
+/// Connections at most: a client machine has few.
 const CHANNELS: usize = 8;
 const DESCRIPTION: &str = "Write a Python function that parses a duration such as 1h30m.";
 const DELIBERATE: &str = "/fleet.orchestrator.v1.OrchestratorService/Deliberate";
@@ -119,7 +121,7 @@ impl Daemon {
     }
 
     pub(super) fn worker(&self, number: usize) -> impl FnMut() -> WorkerCall + Send + 'static + use<> {
-        let channel = self.channels[number % CHANNELS].clone();
+        let channel = self.channels[number / WORKERS_A_CHANNEL % CHANNELS].clone();
         let (next, work) = (self.next.clone(), self.work);
         move || {
             let number = next.fetch_add(1, Ordering::Relaxed);

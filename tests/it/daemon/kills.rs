@@ -222,7 +222,8 @@ async fn abort_everywhere(point: FaultPoint, rounds: i32) -> Result<()> {
 
 /// Whether the daemon answered instead of dying.
 async fn outlived(mut daemon: Daemon, request: DeliberateRequest) -> Result<bool> {
-    let mut client = daemon.client().await?;
+    // It may die while it is connected to.
+    let mut client = Orchestrator::new(daemon.endpoint()?.connect_lazy());
     match timeout(LIMIT, client.deliberate(request)).await.context("neither dead nor done")? {
         Ok(_) => {
             daemon.stop().await?;

@@ -58,7 +58,6 @@ async fn waiting_for_a_place_counts_against_the_deadline() {
     // One after the other they would take five deadlines.
     assert!(begun.elapsed() < Duration::from_millis(5 * 300), "{:?}", begun.elapsed());
     assert!(all.iter().all(|error| error.class == Class::TimedOut), "{all:?}");
-    assert!(stand.seen(|seen| seen.highest) <= 1);
 }
 
 #[tokio::test]

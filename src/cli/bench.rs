@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
+use super::watch::interrupted;
 use crate::bench::{
     self, BenchError, EventsPlan, ExecutorMemory, Memory, Plan, QueuePlan, Rate, RayPlan, RayReport, RayRow,
     ReplicaPlan, ReplicaRow, RequestRate, Row, WaitingCost, WaveCost, WorkflowsPlan, WorkflowsReport,
@@ -161,6 +162,14 @@ impl BenchArgs {
 
 pub(super) async fn run(args: BenchArgs, output: &Output) -> Result<(), Failure> {
     telemetry::raise_open_files()?;
+    // Dropped, it ends its processes and removes its folders.
+    tokio::select! {
+        measured = measure(args, output) => measured,
+        () = interrupted() => Err(Failure::told(Exit::INTERRUPTED)),
+    }
+}
+
+async fn measure(args: BenchArgs, output: &Output) -> Result<(), Failure> {
     if let Some(other) = args.other {
         return other_bench(other, output).await;
     }

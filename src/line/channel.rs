@@ -10,7 +10,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 use super::address::ServiceAddress;
-use crate::runner::Dialer;
+use super::dialer::Dialer;
 use crate::vllm::Connector;
 
 const AGENT: &str = concat!("moothall/", env!("CARGO_PKG_VERSION"));

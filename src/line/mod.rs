@@ -2,6 +2,8 @@
 
 mod address;
 mod channel;
+mod dialer;
 
 pub use address::{NoAddress, ServiceAddress};
 pub(crate) use channel::Line;
+pub(crate) use dialer::Dialer;

@@ -74,7 +74,7 @@ impl Finals {
         let (mut out, mut trouble) = (Vec::new(), None);
         for (end, told) in finals.into_iter().zip(told) {
             match told {
-                Ok(sequence) => out.push(Published { run: end.run, sequence }),
+                Ok(sequence) => out.push(Published { run: end.run, id: end.id, sequence }),
                 Err(error) => trouble = Some(error),
             }
         }

@@ -7,7 +7,6 @@ use moothall_actors::ports::shared::{Published, SharedQueue};
 use uuid::Uuid;
 
 use crate::nats::{Speaker, Unavailable};
-use crate::redis::final_id;
 
 /// Why nothing goes out now; what waits is kept.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +35,7 @@ impl Told for Stream<'_> {
     }
 
     async fn stands(&self, end: &Published) -> Result<bool, Trouble> {
-        Ok(self.1.holds(end.sequence, Uuid::from_bytes(final_id(&end.run).0)).await?)
+        Ok(self.1.holds(end.sequence, Uuid::from_bytes(end.id.0)).await?)
     }
 }
 
@@ -69,7 +68,7 @@ async fn search(told: &dyn Told) -> Result<Option<u64>, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use moothall_actors::domain::id::{RunId, TaskId};
+    use moothall_actors::domain::id::{EventId, RunId, TaskId};
 
     use super::*;
 
@@ -83,7 +82,8 @@ mod tests {
     impl Told for SetBack {
         async fn before(&self, last: usize) -> Result<Option<Published>, Trouble> {
             let run = RunId { task: TaskId::parse("task", "t").unwrap(), run: 1 };
-            Ok(self.places.iter().rev().nth(last).map(|sequence| Published { run, sequence: *sequence }))
+            let id = EventId([0; 16]);
+            Ok(self.places.iter().rev().nth(last).map(|&sequence| Published { run, id, sequence }))
         }
 
         async fn stands(&self, end: &Published) -> Result<bool, Trouble> {

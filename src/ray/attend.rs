@@ -249,6 +249,8 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::grpc::proto::moothall::v1::ExecutorRefusal;
 
@@ -273,6 +275,19 @@ mod tests {
         let refusal = ExecutorRefusal { code: Code::Unimplemented.into(), message: "no such order".into() };
         open.report(ExecutorReport { number: 1, report: Some(Report::Refused(refusal)) });
         assert!(matches!(told.try_recv(), Ok(Err(Trouble::Away(_)))));
+    }
+
+    #[test]
+    fn whoever_orders_waits_when_too_many_do() {
+        let (orders, mut ordered) = mpsc::channel(MOST_WAITING);
+        let attendance = Attendance { orders, is_lacking: Arc::default() };
+        for _ in 0..MOST_WAITING {
+            assert!(attendance.watch("t-1/propose-0#1").now_or_never().is_some());
+        }
+        let mut late = Box::pin(attendance.watch("t-1/propose-0#2"));
+        assert!((&mut late).now_or_never().is_none());
+        ordered.try_recv().unwrap();
+        assert!(late.now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

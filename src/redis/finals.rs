@@ -193,7 +193,8 @@ fn read_published(answer: Value) -> Result<Option<Published>, Garbled> {
         return Ok(None);
     }
     let [id, sequence]: [Value; 2] = fields.try_into().map_err(|_| Garbled)?;
-    Ok(Some(Published { run: run(id)?, sequence: wire::number(sequence)? }))
+    let run = run(id)?;
+    Ok(Some(Published { id: final_id(&run), run, sequence: wire::number(sequence)? }))
 }
 
 /// See [`named`].

@@ -1,20 +1,13 @@
 //! One runner: its connection, what it says of itself, and one exchange with it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use http::uri::PathAndQuery;
-use hyper_rustls::MaybeHttpsStream;
-use hyper_util::rt::TokioIo;
 use metrics::{Counter, counter};
 use moothall_actors::domain::id::Stage;
 use moothall_actors::ports::ModelCall;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -22,7 +15,6 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use tonic_prost::ProstCodec;
-use tower_service::Service;
 
 use super::address::RunnerAddress;
 use super::request;
@@ -32,7 +24,8 @@ use super::updates::{Reading, Taken};
 use crate::config::Secret;
 use crate::error::cut;
 use crate::grpc::proto::moothall::v1::{DescribeRequest, DescribeResponse, RunRequest, RunUpdate};
-use crate::vllm::{Completion, Connector, Load, MAX_TEXT, Standing, Trouble, WireError, place_of};
+use crate::line::Dialer;
+use crate::vllm::{Completion, Connector, Load, MAX_TEXT, Standing, Trouble, place_of};
 
 const DESCRIBE: &str = "/moothall.v1.AgentRunner/Describe";
 const RUN: &str = "/moothall.v1.AgentRunner/Run";
@@ -256,26 +249,5 @@ impl Described {
             return Ok(());
         }
         Err(Trouble::refused(format!("does not take calls of stage {stage}")))
-    }
-}
-
-/// Opens connections as those to model servers are opened: no proxy, no redirect.
-pub(crate) struct Dialer(pub(crate) Connector);
-
-/// Plain or TLS.
-pub(crate) type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
-
-impl Service<Uri> for Dialer {
-    type Response = Connection;
-    type Error = WireError;
-    type Future = Pin<Box<dyn Future<Output = Result<Connection, WireError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), WireError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let connector = self.0.clone();
-        Box::pin(async move { Ok(connector.open(&to).await?.into_inner()) })
     }
 }

@@ -29,7 +29,6 @@ pub use address::{NotARunner, RunnerAddress, is_runner};
 pub use settings::{RunnerKey, RunnerSettings};
 
 use crate::vllm::{CallMetrics, Completion, Connector, Counted, Endpoints, ReplicaState, Tries, Trouble};
-pub(crate) use client::Dialer;
 use client::Runner;
 
 /// The model port for seats that are outside agents.

@@ -1,8 +1,12 @@
 //! The benchmark as its users call it, small: the figures are of no use here, their shape is.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::served::until;
 
 /// The last line that the benchmark prints.
 fn report(arguments: &[&str]) -> Value {
@@ -53,4 +57,23 @@ fn memory_is_measured_while_nobody_is_answered() {
     let (all, each) = (report["rss_bytes"].as_u64().unwrap(), report["bytes_each"].as_u64().unwrap());
     assert_eq!(each, all / 6);
     assert!(report["peak_rss_bytes"].as_u64().unwrap() >= all && report["simulated"] == true, "{report}");
+}
+
+#[tokio::test]
+async fn interrupted_it_leaves_no_process_and_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_moothall"));
+    bench.args(["bench", "--concurrency", "1", "--rounds", "1000"]).env("TMPDIR", folder.path()).stdout(Stdio::null());
+    let mut bench = bench.spawn().unwrap();
+    let pid = bench.id();
+    let children = || fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_empty = || fs::read_dir(folder.path()).unwrap().next().is_none();
+    until("its daemon has a store", || !is_empty()).await;
+    let started: Vec<_> = children().split_whitespace().map(str::to_owned).collect();
+    assert!(!started.is_empty());
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(tokio::task::spawn_blocking(move || bench.wait()).await.unwrap().unwrap().code(), Some(130));
+    let is_gone = |child: &String| fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default().is_empty();
+    until("its children are gone", || started.iter().all(is_gone)).await;
+    assert!(is_empty(), "its folders are removed");
 }

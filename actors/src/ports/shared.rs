@@ -39,6 +39,8 @@ pub struct Unpublished {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub run: RunId,
+    /// Of its event.
+    pub id: EventId,
     /// Where it stands in the stream of events; 0 = nobody is told of ends.
     pub sequence: u64,
 }

@@ -209,6 +209,26 @@ async fn an_executor_without_the_stream_is_asked_for_each_wave() {
     assert_eq!((seen.submits.len(), seen.watches, seen.streams, seen.looks), (1, 1, 0, 0));
 }
 
+/// Longer than any message that is read: the stream breaks at it, and brings the others' results all the same.
+#[tokio::test]
+async fn a_result_that_is_too_long_is_nobodys_and_the_others_are_told() {
+    let stand = Stand::new();
+    let served = stand.serve(place::any(), Speaks::Attend).await;
+    let client = client(served.address, settings());
+    client.submit(&wave(1)).await.unwrap();
+    stand.answers(NAME, FIRST, &"x".repeat(17 * 1024 * 1024));
+    let endless = follow(&client, wave(1));
+    until("the stream broke, and was opened again", || stand.seen().streams > 2).await;
+    let other = WaveCall { attempt: 2, ..wave(1) };
+    let name = client.submit(&other).await.unwrap();
+    stand.answers(&name, FIRST, "one");
+    stand.ends(&name, "completed");
+    assert_eq!(texts(&follow_as(&client, &name, other).await.unwrap()), [(FIRST, "one")]);
+    assert!(!endless.is_finished(), "it may yet be answered in another way");
+    client.hear(WAVE, Some(1), || result(FIRST, "by event")).await.unwrap().await.unwrap();
+    assert_eq!(texts(&endless.await.unwrap()), [(FIRST, "by event")]);
+}
+
 /// More results than a wave has agents: nothing is kept of them, and other waves are told as ever.
 #[tokio::test]
 async fn an_executor_that_tells_too_much_of_one_wave_fills_nothing() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use moothall::redis::{Address, RedisQueue, Settings};
+use moothall::redis::{Address, RedisQueue, Settings, final_id};
 use moothall_actors::domain::ended::Ended;
 use moothall_actors::domain::event::Event;
 use moothall_actors::domain::id::{Role, RunId, Timestamp};
@@ -155,7 +155,7 @@ pub(crate) fn whose(end: &Final) -> String {
 }
 
 pub(crate) fn nobody_told(run: RunId) -> Published {
-    Published { run, sequence: 0 }
+    Published { id: final_id(&run), run, sequence: 0 }
 }
 
 /// As many as a test makes.

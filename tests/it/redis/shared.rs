@@ -134,7 +134,7 @@ async fn ends_that_the_stream_of_events_has_lost_are_published_again() {
         queue.finish(&claimed.lease, Report::Completed, &word("done")).await.unwrap();
     }
     let finals = unpublished(&queue).await;
-    let place = |at: usize, sequence| Published { run: finals[at].run.clone(), sequence };
+    let place = |at: usize, sequence| Published { run: finals[at].run.clone(), id: finals[at].id, sequence };
     // Acknowledged out of turn; nobody is told of the last.
     let out = [place(0, 5), place(1, 9), place(2, 7), place(3, 0)];
     queue.published(queue.epoch(), &out).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use moothall_actors::domain::event::Executed;
+use moothall_actors::domain::execution::Executed;
 use moothall_actors::domain::id::{MAX_ID_BYTES, TaskId, Timestamp};
 use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::problem::Problems;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use moothall_actors::document::{Document, Standing};
-use moothall_actors::domain::event::{Event, Executed, Recorded};
+use moothall_actors::domain::event::{Event, Recorded};
+use moothall_actors::domain::execution::Executed;
 use moothall_actors::domain::id::{Role, RunId, StreamId, TaskId};
 use moothall_actors::domain::message::Cause;
 use moothall_actors::domain::task::TaskSpec;

@@ -5,7 +5,7 @@
 use super::record::Record;
 use super::seat::{Slot, Written};
 use crate::domain::check::{CheckOutcome, CheckReport};
-use crate::domain::event::Output;
+use crate::domain::execution::Output;
 use crate::domain::id::Timestamp;
 
 /// The name under which an agent's word of its own checks stands among ours.

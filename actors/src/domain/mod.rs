@@ -7,6 +7,7 @@ pub mod context;
 pub mod council;
 pub mod ended;
 pub mod event;
+pub mod execution;
 pub mod id;
 pub mod json;
 pub mod message;

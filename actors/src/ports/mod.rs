@@ -9,6 +9,7 @@ mod journal;
 mod model;
 pub mod queue;
 pub mod shared;
+mod task_row;
 
 use std::sync::Arc;
 
@@ -18,10 +19,11 @@ pub use context::{Blocks, Context, ContextError, ContextQuery, ContextSource, DE
 pub use hub::{Hub, HubError, Invocation, InvocationId};
 pub use journal::{
     AT_THE_END, Ack, Append, Batch, Committed, Cursor, Journal, JournalError, JournalHealth, JournalStats, Recovery,
-    TaskQuery, TaskRow, TaskStatus, WorkflowQuery, failed_because_of, skipped_because_of, whole_stream,
+    TaskQuery, WorkflowQuery, whole_stream,
 };
 pub(crate) use journal::{commit_patiently, settled};
 pub use model::{AnswerForm, Model, ModelCall};
+pub use task_row::{TaskRow, TaskStatus, failed_because_of, skipped_because_of};
 
 /// All of them, as handed to [`crate::System::start`].
 #[derive(Clone)]

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::event::{Event, Executed, Output, Recorded};
+use crate::domain::event::{Event, Recorded};
+use crate::domain::execution::{Executed, Output};
 use crate::domain::id::{AgentId, CallId, RunId, Stage, StreamId, TaskId};
 use crate::domain::queue::{OnDependencyFailure, QueueState, Standing};
 

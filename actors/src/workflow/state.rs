@@ -261,5 +261,5 @@ pub(super) fn write(steps: Vec<Transition>) -> Effect {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
+#[path = "state_tests/mod.rs"]
 mod tests;

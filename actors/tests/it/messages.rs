@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use moothall_actors::domain::event::{Event, Executed, Recorded};
+use moothall_actors::domain::event::{Event, Recorded};
+use moothall_actors::domain::execution::Executed;
 use moothall_actors::domain::id::{AgentId, Timestamp};
 use moothall_actors::domain::message::{Cause, Rejected};
 use moothall_actors::domain::queue::QueueState;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use moothall_actors::domain::answer::Class;
-use moothall_actors::domain::event::{Event, Executed};
+use moothall_actors::domain::event::Event;
+use moothall_actors::domain::execution::Executed;
 use moothall_actors::domain::id::{self, AgentId, StreamId, Timestamp};
 use moothall_actors::domain::queue::{OnDependencyFailure, Priority, QueueState};
 use moothall_actors::domain::receipt::{Receipt, ReceiptKey};

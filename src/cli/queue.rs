@@ -194,10 +194,17 @@ fn waits_for(task: &QueuedTask) -> String {
 }
 
 fn paused(pauses: Option<&Pauses>) -> String {
+    match pauses.and_then(paused_roles) {
+        None => "nothing is paused".to_owned(),
+        Some(roles) => format!("paused: {roles}"),
+    }
+}
+
+/// Whose tasks wait; `None` = nobody's.
+pub(super) fn paused_roles(pauses: &Pauses) -> Option<String> {
     match pauses {
-        Some(pauses) if pauses.all => "paused: all roles".to_owned(),
-        Some(pauses) if !pauses.roles.is_empty() => format!("paused: {}", pauses.roles.join(", ")),
-        _ => "nothing is paused".to_owned(),
+        Pauses { all: true, .. } => Some("all roles".to_owned()),
+        Pauses { roles, .. } => Some(roles.join(", ")).filter(|roles| !roles.is_empty()),
     }
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::output::{Output, count, duration};
+use super::queue::paused_roles;
 use crate::grpc::proto::moothall::v1::{
     ActorNode, GetSystemStatusRequest, GetSystemStatusResponse, GetTreeRequest, ModelServer,
 };
@@ -44,6 +45,9 @@ fn rows(status: &GetSystemStatusResponse) -> Vec<Vec<String>> {
     .to_vec();
     if status.draining {
         rows.push(vec!["draining".to_owned(), "yes: new work is refused".to_owned()]);
+    }
+    if let Some(roles) = status.paused.as_ref().and_then(paused_roles) {
+        rows.push(vec!["paused".to_owned(), format!("{roles}: `moothall queue resume` begins their tasks again")]);
     }
     if status.simulated {
         rows.push(vec!["simulated".to_owned(), "yes: answers are scripted".to_owned()]);
@@ -105,6 +109,18 @@ fn indented(actors: &[ActorNode]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::proto::moothall::v1::Pauses;
+
+    #[test]
+    fn whose_tasks_wait_is_said_only_when_any_do() {
+        let shown = |paused| rows(&GetSystemStatusResponse { paused, ..Default::default() });
+        let row = |roles: &str| {
+            vec!["paused".to_owned(), format!("{roles}: `moothall queue resume` begins their tasks again")]
+        };
+        assert!(shown(Some(Pauses { all: true, roles: vec![] })).contains(&row("all roles")));
+        assert!(shown(Some(Pauses { all: false, roles: vec!["DEV".into(), "QA".into()] })).contains(&row("DEV, QA")));
+        assert_eq!(shown(Some(Pauses::default())), shown(None));
+    }
 
     #[test]
     fn a_model_server_says_how_much_it_did_not_have_to_read_again() {

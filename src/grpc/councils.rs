@@ -9,6 +9,7 @@ use super::number::{int, long};
 use super::orchestrator::parsed;
 use super::proto::moothall::v1 as wire;
 use super::proto::moothall::v1::council_service_server::CouncilService;
+use super::queue::pauses;
 use crate::error::status;
 use crate::http::Health;
 use crate::vllm::ReplicaState;
@@ -58,6 +59,8 @@ impl CouncilService for Councils {
             draining: system.draining,
             simulated: self.0.settings.simulated || scripted,
             model_servers: (self.0.models)().into_iter().map(model_server).collect(),
+            // A journal that cannot be read says so above.
+            paused: self.0.system.pauses().await.ok().map(pauses),
         }))
     }
 }

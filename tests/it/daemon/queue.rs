@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use moothall::grpc::proto::fleet::orchestrator::v1 as fleet;
+use moothall::grpc::proto::moothall::v1::council_service_client::CouncilServiceClient;
 use moothall::grpc::proto::moothall::v1::task_service_client::TaskServiceClient;
 use moothall::grpc::proto::moothall::v1::{
-    CancelTaskRequest, GetTaskRequest, ListQueueRequest, OnDependencyFailure, ParkTaskRequest, PauseDispatchRequest,
-    QueueState, ResumeDispatchRequest, RetryTaskRequest, SubmitPlanRequest, SubmitTaskRequest, Task, TaskEvent,
-    TaskStatus, WatchTaskRequest, WatchTasksRequest,
+    CancelTaskRequest, GetSystemStatusRequest, GetTaskRequest, ListQueueRequest, OnDependencyFailure, ParkTaskRequest,
+    PauseDispatchRequest, QueueState, ResumeDispatchRequest, RetryTaskRequest, SubmitPlanRequest, SubmitTaskRequest,
+    Task, TaskEvent, TaskStatus, WatchTaskRequest, WatchTasksRequest,
 };
 use moothall_actors::domain::event::Event;
 use tonic::Code;
@@ -136,6 +137,9 @@ async fn tasks_that_wait_can_be_listed_parked_cancelled_and_retried() -> Result<
     let mut tasks = tasks(&daemon).await?;
     let paused = tasks.pause_dispatch(PauseDispatchRequest { role: String::new() }).await?.into_inner();
     ensure!(paused.paused.is_some_and(|paused| paused.all), "all is paused");
+    let mut councils = CouncilServiceClient::new(daemon.channel().await?);
+    let status = councils.get_system_status(GetSystemStatusRequest {}).await?.into_inner();
+    ensure!(status.paused.is_some_and(|paused| paused.all), "the system's status says so");
     for (id, needs) in [("a", vec![]), ("b", vec!["a"]), ("c", vec![])] {
         let answer = tasks.submit_task(submission(id, &needs)).await?.into_inner();
         ensure!(answer.new, "{answer:?}");
